@@ -1,0 +1,12 @@
+export type { BytesErrorCode } from './bytes.ts';
+export { ByteReader, ByteWriter, readInt64, writeInt64 } from './bytes.ts';
+export { crc32c } from './crc32c.ts';
+export type { Disk, DiskEntry, DiskErrorCode, DiskFile, IoClass, OpenOptions } from './disk.ts';
+export { assert, InvariantError, RobustError } from './error.ts';
+export type { Branded, Epoch, JournalUuid, NodeId, Offset, SegmentId, ShardId, TopicId } from './ids.ts';
+export type { Clock, Lifecycle, Logger, Random, Timer } from './ports.ts';
+export { silentLogger } from './ports.ts';
+export type { FolderErrorCode, FolderIdentity, FolderLock, StateChange, StateStore } from './stores.ts';
+export { systemClock, systemRandom } from './system.ts';
+export type { WheelItem } from './timing-wheel.ts';
+export { TimingWheel } from './timing-wheel.ts';
