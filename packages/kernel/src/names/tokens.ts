@@ -1,0 +1,88 @@
+import { murmur3 } from '@robustmq/record';
+import { isSubjectKey, subjectLevelsMax } from './subject-safe.ts';
+
+/*
+ * Tokens are what the filter of a stored block is asked for (docs/semantics.md 7). They are part of the disk format:
+ * a change of a seed or a rule here needs a new version of the block filter.
+ *
+ *     level i of the key (split at '/')     murmur3-32(level, levelSeed + i)
+ *     the whole key                         murmur3-32(key, wholeSeed)
+ *     the key does not show in the subject  bareToken (null key, or one that a subject can't hold)
+ */
+const levelSeed = 0x5eed_0100;
+const wholeSeed = 0x5eed_0001;
+/** The mark of records whose subject may be the topic's name alone. */
+const bareToken = 0x62a7_e001;
+/** The mark of nothing: the answer for a filter that can't match the topic at all. */
+const neverToken = 0x4e0e_e002;
+
+/** Topic names are at most this long; a key that fits behind the longest may show in a subject. */
+const topicBytesMax = 249;
+const longestPrefix = { bytes: topicBytesMax + 1, levels: 1 };
+
+const slash = 0x2f;
+
+/** Takes the tokens of one record; duplicates are its business. */
+export interface TokenSink {
+  /** `token` is unsigned 32 bit. */
+  add(token: number): void;
+}
+
+/**
+ * Gives `out` the tokens of the record key `key[start, end)`; `start` -1 is the null key. Allocates nothing; one hash
+ * over the key's bytes per level and one over all of it.
+ */
+export function keyTokens(key: Uint8Array, start: number, end: number, out: TokenSink): void {
+  if (start < 0) {
+    out.add(bareToken);
+    return;
+  }
+  out.add(murmur3(key, start, end, wholeSeed));
+  let level = 0;
+  let levelStart = start;
+  for (let at = start; at <= end && level < subjectLevelsMax; at++) {
+    if (at < end && key[at] !== slash) continue;
+    out.add(murmur3(key, levelStart, at, levelSeed + level));
+    levelStart = at + 1;
+    level++;
+  }
+  // Judged for the longest topic name, so a key is marked too often rather than too rarely.
+  if (!isSubjectKey(key, start, end, longestPrefix)) out.add(bareToken);
+}
+
+/**
+ * The tokens that every record of `topic` matched by `filter` has, so that a block which certainly lacks one of them
+ * holds no match; null when any record may match. A valid filter without wildcards asks for one token.
+ */
+export function filterTokens(
+  topic: { readonly name: string },
+  filter: string,
+  options: { readonly defaultTopic: string },
+): Uint32Array | null {
+  const levels = filter.split('/');
+  if (topic.name === options.defaultTopic) return levelTokens(levels);
+  const first = levels[0] as string;
+  if (first === '#') return null;
+  if (first !== '+' && first !== topic.name) return Uint32Array.of(neverToken);
+  // The filter's end is the topic's name: records that show no key.
+  if (levels.length === 1) return Uint32Array.of(bareToken);
+  return levelTokens(levels.slice(1));
+}
+
+/** Tokens of a filter over keys. */
+function levelTokens(levels: readonly string[]): Uint32Array | null {
+  if (!levels.includes('+') && levels[levels.length - 1] !== '#') {
+    return Uint32Array.of(hashText(levels.join('/'), wholeSeed));
+  }
+  const tokens: number[] = [];
+  for (let index = 0; index < levels.length; index++) {
+    const level = levels[index] as string;
+    if (level !== '+' && level !== '#') tokens.push(hashText(level, levelSeed + index));
+  }
+  return tokens.length === 0 ? null : Uint32Array.from(tokens);
+}
+
+function hashText(text: string, seed: number): number {
+  const bytes = Buffer.from(text);
+  return murmur3(bytes, 0, bytes.length, seed);
+}
