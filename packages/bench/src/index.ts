@@ -1,1 +1,3 @@
-export {};
+export type { Endpoint, Job, LoadResult } from './job.ts';
+export { runJob } from './loads/run-job.ts';
+export { cpuSeconds, residentBytes } from './process-stat.ts';

@@ -1,0 +1,26 @@
+import type { Endpoint } from '../job.ts';
+
+/** A server that accepts connections. */
+export interface Target {
+  readonly name: string;
+  readonly mqtt: Endpoint | null;
+  readonly kafka: Endpoint | null;
+  /** Its processes; empty when unknown, and then there is no CPU or memory column. */
+  readonly pids: readonly number[];
+  /** From spawning to all ports open; null when it ran already. */
+  readonly startMs: number | null;
+  stop(): Promise<void>;
+}
+
+export type Protocol = 'mqtt' | 'kafka';
+
+/** How to get a target. Opening twice gives two servers with separate, empty data. */
+export interface TargetSpec {
+  readonly name: string;
+  readonly protocols: readonly Protocol[];
+  /** False for a server that the benchmark did not start and cannot start again. */
+  readonly restartable: boolean;
+  /** How often its start is timed. */
+  readonly startRuns: number;
+  open(folder: string): Promise<Target>;
+}
