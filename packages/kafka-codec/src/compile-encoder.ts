@@ -60,7 +60,8 @@ class EncoderEmitter {
 
   /** A value that this version cannot carry is an error unless it says no more than its absence does. */
   #refuse(name: string, field: Field, where: { from: string; path: string }): void {
-    const local = this.#load(name, field, where.from);
+    const local = this.#source.local(name);
+    this.#source.line(`const ${local} = ${where.from}.${name};`);
     this.#source.line(`if (${differs(field, local)}) w.unsupported('${where.path}.${name}');`);
   }
 
@@ -69,19 +70,19 @@ class EncoderEmitter {
     const source = this.#source;
     if (type.kind === 'array') {
       const write = this.#target.flexible ? 'compactCount' : 'count';
-      if (!nullable) source.line(`if (${local} === null) w.notNull('${path}');`);
+      if (!nullable) source.line(`if (${local} == null) w.notNull('${path}');`);
       source.line(`w.${write}(${nullable ? `${local} === null ? -1 : ` : ''}${local}.length);`);
       if (nullable) source.block(`if (${local} !== null)`, () => this.#elements(type.element, local, path));
       else this.#elements(type.element, local, path);
     } else if (type.kind === 'struct') {
-      if (!nullable) source.line(`if (${local} === null) w.notNull('${path}');`);
+      if (!nullable) source.line(`if (${local} == null) w.notNull('${path}');`);
       else source.line(`w.int8(${local} === null ? -1 : 1, '${path}');`);
       if (nullable) source.block(`if (${local} !== null)`, () => this.struct(type.fields, local, path));
       else this.struct(type.fields, local, path);
     } else if (fixedSize(type) !== undefined) {
       source.line(`w.${type.kind}(${local}, '${path}');`);
     } else {
-      if (!nullable) source.line(`if (${local} === null) w.notNull('${path}');`);
+      if (!nullable) source.line(`if (${local} == null) w.notNull('${path}');`);
       const kind = this.#target.flexible
         ? `compact${type.kind[0]?.toUpperCase()}${type.kind.slice(1)}`
         : type.kind;
@@ -106,8 +107,9 @@ class EncoderEmitter {
       return;
     }
     const sent = fields.map(([name, field]) => {
-      const local = this.#load(name, field, from);
+      const local = source.local(name);
       const flag = source.local('sent');
+      source.line(`const ${local} = ${from}.${name};`);
       source.line(`const ${flag} = ${differs(field, local)};`);
       return { name, field, local, flag };
     });
@@ -125,15 +127,15 @@ class EncoderEmitter {
   }
 }
 
-/** An expression that is true if the value in `local` (never undefined) says something else than the fallback. */
+/** An expression that is true if the value in `local` is there and says something else than the fallback. */
 function differs(field: Field, local: string): string {
   const { type, fallback } = field;
-  if (fallback === null) return `${local} !== null`;
-  if (type.kind === 'array' || type.kind === 'bytes') return `${local} === null || ${local}.length !== 0`;
-  if (type.kind !== 'struct') return `${local} !== ${literal(fallback)}`;
-  const parts = Object.entries(type.fields).map(([name, member]) => {
-    const value = `${local}.${name}`;
-    return `${value} !== undefined && (${differs(member, value)})`;
-  });
-  return [`${local} === null`, ...parts].join(' || ');
+  const there = `${local} !== undefined`;
+  if (fallback === null) return `${there} && ${local} !== null`;
+  if (type.kind === 'array' || type.kind === 'bytes') {
+    return `${there} && (${local} === null || ${local}.length !== 0)`;
+  }
+  if (type.kind !== 'struct') return `${there} && ${local} !== ${literal(fallback)}`;
+  const parts = Object.entries(type.fields).map(([name, member]) => differs(member, `${local}.${name}`));
+  return `${there} && (${[`${local} === null`, ...parts].join(' || ')})`;
 }

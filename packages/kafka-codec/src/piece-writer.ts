@@ -244,7 +244,7 @@ export class PieceWriter {
   }
 
   notNull(path: string): never {
-    throw codecError('KAFKA_CODEC_VALUE_INVALID', `${path} must not be null in this version`, { path });
+    throw codecError('KAFKA_CODEC_VALUE_INVALID', `${path} must have a value in this version`, { path });
   }
 }
 
