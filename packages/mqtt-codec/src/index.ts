@@ -35,6 +35,7 @@ export type {
 } from './packet.ts';
 export type { AnswerPacket } from './packet-encoder.ts';
 export { encodePacket, encodeWithin, pingreqBytes, pingrespBytes } from './packet-encoder.ts';
+export { PacketCollector } from './packet-collector.ts';
 export type { PacketReaderOptions, PacketSink } from './packet-reader.ts';
 export { PacketReader } from './packet-reader.ts';
 export type {
