@@ -1,0 +1,48 @@
+import type { Logger } from '@robustmq/core';
+import type { MetadataCommand, MetadataImage, MetadataUpdate } from '@robustmq/kernel';
+import type { MetadataState, Transition } from './state/metadata-state.ts';
+
+type Listener = (update: MetadataUpdate) => void;
+
+/** The applied state of one node and those who watch it. */
+export class Replica {
+  readonly state: MetadataState;
+  readonly #logger: Logger;
+  readonly #listeners = new Set<Listener>();
+
+  constructor(state: MetadataState, logger: Logger) {
+    this.state = state;
+    this.#logger = logger;
+  }
+
+  get image(): MetadataImage {
+    return this.state.image;
+  }
+
+  /** Applies a committed command and tells the watchers, who see exactly this revision in the image. */
+  apply(index: number, command: MetadataCommand): Transition {
+    const transition = this.state.apply(index, command);
+    if (transition.changes.length > 0) this.#tell({ revision: index, changes: transition.changes });
+    return transition;
+  }
+
+  watch(listener: Listener): () => void {
+    // A wrapper of its own, so that one function can watch twice and each watch ends alone.
+    const watching: Listener = (update) => listener(update);
+    this.#listeners.add(watching);
+    return () => {
+      this.#listeners.delete(watching);
+    };
+  }
+
+  #tell(update: MetadataUpdate): void {
+    for (const listener of [...this.#listeners]) {
+      if (!this.#listeners.has(listener)) continue;
+      try {
+        listener(update);
+      } catch (error) {
+        this.#logger.error({ error, revision: update.revision }, 'a metadata watcher failed');
+      }
+    }
+  }
+}
