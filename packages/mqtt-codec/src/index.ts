@@ -84,4 +84,5 @@ export {
   validateTopicFilter,
   validateTopicName,
 } from './topic.ts';
+export { TopicCache } from './topic-cache.ts';
 export { varintMax, varintSize, writeVarint } from './varint.ts';

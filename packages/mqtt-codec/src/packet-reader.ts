@@ -11,6 +11,7 @@ import { type AckKind, type ControlPacket, packetType, type ProtocolVersion } fr
 import { place, type ReasonProperties } from './property.ts';
 import { PublishView } from './publish-view.ts';
 import { decodeSuback, decodeSubscribe, decodeUnsuback, decodeUnsubscribe } from './subscribe-codec.ts';
+import { TopicCache } from './topic-cache.ts';
 
 /** Receives what a reader finds, in order. A method may call `reader.stop()`, but neither `push` nor `resume`. */
 export interface PacketSink {
@@ -27,6 +28,8 @@ export interface PacketReaderOptions {
   role: PeerRole;
   /** See `PacketReader.maxPacketBytes`. */
   maxPacketBytes: number;
+  /** Shared by the readers of one process; a reader without one has a small one of its own. */
+  topics?: TopicCache;
 }
 
 const pingreq: ControlPacket = Object.freeze({ type: 'pingreq' });
@@ -48,7 +51,7 @@ export class PacketReader {
   /** Highest topic alias that the peer may use; more is `MQTT_TOPIC_ALIAS_INVALID`. */
   topicAliasMaximum = 65_535;
   readonly #role: PeerRole;
-  readonly #view = new PublishView();
+  readonly #view: PublishView;
   #version: ProtocolVersion | 0 = 0;
   #faults: Uint8Array;
   #publishPlace = 0;
@@ -65,6 +68,7 @@ export class PacketReader {
   constructor(options: PacketReaderOptions) {
     this.#role = options.role;
     this.maxPacketBytes = options.maxPacketBytes;
+    this.#view = new PublishView(options.topics ?? new TopicCache(8));
     this.#faults = headerFaults(this.#role, 0);
   }
 

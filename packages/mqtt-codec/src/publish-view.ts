@@ -4,6 +4,7 @@ import { propertyId, type PublishProperties } from './property.ts';
 import { type PropertyVisitor, scanProperties } from './property-scanner.ts';
 import { decodeText } from './text.ts';
 import { scanTopicName, topicNameError } from './topic.ts';
+import type { TopicCache } from './topic-cache.ts';
 import { readVarint, varintSize } from './varint.ts';
 
 const noBytes = Buffer.alloc(0);
@@ -48,10 +49,17 @@ export class PublishView implements PropertyVisitor {
   valueStart = 0;
   valueEnd = 0;
   #wideTopic: 0 | 1 = 0;
+  readonly #topics: TopicCache;
 
-  /** The topic name; empty when a topic alias stands for it. */
+  constructor(topics: TopicCache) {
+    this.#topics = topics;
+  }
+
+  /** The topic name, the same string for the same topic as a rule; empty when a topic alias stands for it. */
   topic(): string {
-    return decodeText(this.buffer, this.topicStart, this.topicEnd, this.#wideTopic);
+    const { buffer, topicStart, topicEnd } = this;
+    if (this.#wideTopic === 0) return this.#topics.ascii(buffer, topicStart, topicEnd);
+    return decodeText(buffer, topicStart, topicEnd, 1);
   }
 
   /** A view of the topic name's bytes. */
