@@ -12,6 +12,11 @@ export interface Subscription {
   readonly options: unknown;
   /** Matches records of a shard from this offset only; a shard that is not listed is matched from its start. */
   readonly since: ReadonlyMap<ShardId, Offset>;
+  /**
+   * Shards that had appends in flight when the subscription began: there even at-most-once deliveries come with the
+   * commit, until the shard is quiet for a moment, so that nothing is missed and nothing overtakes. Usually null.
+   */
+  bridging: Set<ShardId> | null;
 }
 
 /** Every subscription whose filter matches a subject. Shared between records until the subscriptions change. */
