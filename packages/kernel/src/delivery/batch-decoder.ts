@@ -1,0 +1,112 @@
+import { RobustError } from '@robustmq/core';
+import type { Epoch, Offset, ShardId } from '@robustmq/core';
+import {
+  batchCodec,
+  batchHeaderBytes,
+  batchHasAppendTime,
+  codecs,
+  readBatchFields,
+  RecordTable,
+} from '@robustmq/record';
+import type { SubjectTable } from '../names/subject-table.ts';
+import type { Subject } from '../names/subject.ts';
+import type { TopicRecord } from '../ports/metadata.ts';
+import { noMatch } from '../router/match.ts';
+import type { Match } from '../router/match.ts';
+import type { RoutedBatch } from '../router/routed-batch.ts';
+import type { Router } from '../router/router.ts';
+import type { DeliveryBatch } from './delivery-port.ts';
+
+/** How the records section of a compressed batch is read; from `record`, injected so that tests can count. */
+export type Decompress = (buffer: Buffer, start: number, end: number) => Buffer | Promise<Buffer>;
+
+interface Source {
+  readonly shard: ShardId;
+  readonly epoch: Epoch;
+  readonly topic: TopicRecord;
+}
+
+/** A decoded batch with its matches; used again by the next `decode`. */
+export class DecodedBatch implements DeliveryBatch {
+  shard = 0 as ShardId;
+  epoch = 0 as Epoch;
+  baseOffset: Offset = -1;
+  brokerEncoded = false;
+  readonly records = new RecordTable();
+  subjects: readonly (Subject | null)[] = [];
+  matches: Match[] = [];
+  /** Whether any record has a match. */
+  wanted = false;
+}
+
+/** Turns stored batches into rows with subjects and matches. */
+export class BatchDecoder {
+  readonly #router: Router;
+  readonly #subjects: SubjectTable;
+  readonly #decompress: Decompress;
+  readonly #view = new DecodedBatch();
+
+  constructor(router: Router, subjects: SubjectTable, decompress: Decompress) {
+    this.#router = router;
+    this.#subjects = subjects;
+    this.#decompress = decompress;
+  }
+
+  /** The uncompressed records section, now or later; null when the batch can't be decoded. */
+  recordsOf(batch: RoutedBatch): Buffer | null | Promise<Buffer | null> {
+    if (batchCodec(batch.buffer, batch.start) === codecs.none) {
+      return batch.buffer.subarray(batch.start + batchHeaderBytes, batch.end);
+    }
+    try {
+      const section = this.#decompress(batch.buffer, batch.start, batch.end);
+      return section instanceof Promise ? section.catch(() => null) : section;
+    } catch (error) {
+      if (error instanceof RobustError) return null;
+      throw error;
+    }
+  }
+
+  /** Fills `view` (by default one that the next call uses again); null when the records are malformed. */
+  decode(batch: RoutedBatch, section: Buffer, source: Source, view = this.#view): DecodedBatch | null {
+    const fields = readBatchFields(batch.buffer, batch.start);
+    try {
+      view.records.read(section, 0, section.length, {
+        count: fields.recordCount,
+        lastOffsetDelta: fields.lastOffsetDelta,
+        baseOffset: batch.baseOffset,
+        baseTimestamp: fields.baseTimestamp,
+        ...(batchHasAppendTime(batch.buffer, batch.start) ? { appendTimestamp: fields.maxTimestamp } : {}),
+      });
+    } catch (error) {
+      if (error instanceof RobustError) return null;
+      throw error;
+    }
+    view.shard = source.shard;
+    view.epoch = source.epoch;
+    view.baseOffset = batch.baseOffset;
+    view.brokerEncoded = batch.brokerEncoded;
+    this.#match(view, batch.subjects, source.topic);
+    return view;
+  }
+
+  #match(view: DecodedBatch, known: readonly (Subject | null)[] | null, topic: TopicRecord): void {
+    const { records, matches } = view;
+    const { count, keyStart, keyEnd } = records;
+    const router = this.#router;
+    const found: (Subject | null)[] = known === null ? new Array(count) : [];
+    matches.length = count;
+    let wanted = false;
+    for (let row = 0; row < count; row++) {
+      let subject: Subject | null;
+      if (known === null) {
+        subject = this.#subjects.forRecord(topic, records.buffer, keyStart[row]!, keyEnd[row]!);
+        found[row] = subject;
+      } else subject = known[row]!;
+      const match = subject === null ? noMatch : router.match(subject);
+      matches[row] = match;
+      if (match.guaranteeMax >= 0) wanted = true;
+    }
+    view.subjects = known ?? found;
+    view.wanted = wanted;
+  }
+}

@@ -1,0 +1,197 @@
+import type { Logger, Offset, ShardId } from '@robustmq/core';
+import { batchBaseOffset, batchLastOffset, nextBatch } from '@robustmq/record';
+import { entryFlag } from '../log/entry.ts';
+import { filterTokens } from '../names/tokens.ts';
+import type { BlockFilter, StoredEntry } from '../ports/journal-client.ts';
+import type { RoutedBatch } from '../router/routed-batch.ts';
+import type { Shard } from '../shards/shard.ts';
+import { DecodedBatch } from './batch-decoder.ts';
+import type { BatchDecoder } from './batch-decoder.ts';
+import type { CatchUpReader } from './delivery-port.ts';
+import type { Dispatcher } from './dispatcher.ts';
+
+const blockBytes = 256 * 1024;
+/** Above this many alternatives asking the filter costs more than it saves. */
+const alternativesMax = 4096;
+
+interface Scan {
+  readonly readers: Map<object, CatchUpReader>;
+  running: boolean;
+  /** Skips blocks for the readers there are now; undefined: make it anew. */
+  filter: BlockFilter | null | undefined;
+}
+
+export interface CatchUpModules {
+  readonly dispatcher: Dispatcher;
+  readonly decoder: BatchDecoder;
+  readonly logger: Logger;
+  readonly defaultTopic: string;
+  openShard(id: ShardId): Promise<Shard>;
+}
+
+/**
+ * Brings sessions that are behind to the live path: one scan per shard in offset order serves all that wait, each
+ * joining at its own offset; a block is read and decoded once for all of them.
+ */
+export class CatchUp {
+  readonly #modules: CatchUpModules;
+  readonly #scans = new Map<ShardId, Scan>();
+  #stopped = false;
+
+  constructor(modules: CatchUpModules) {
+    this.#modules = modules;
+  }
+
+  /** Sessions that are behind on any shard. */
+  get waiting(): number {
+    let waiting = 0;
+    for (const scan of this.#scans.values()) waiting += scan.readers.size;
+    return waiting;
+  }
+
+  /** Adds a reader at its `next`; the same reader again is no error. */
+  add(shard: ShardId, reader: CatchUpReader): void {
+    if (this.#stopped) return;
+    let scan = this.#scans.get(shard);
+    if (scan === undefined) {
+      scan = { readers: new Map(), running: false, filter: undefined };
+      this.#scans.set(shard, scan);
+    }
+    scan.readers.set(reader.subscriber, reader);
+    scan.filter = undefined;
+    if (!scan.running) void this.#run(shard, scan);
+  }
+
+  /** Takes a reader out: its session is gone, or has no room. */
+  remove(shard: ShardId, reader: CatchUpReader): void {
+    const scan = this.#scans.get(shard);
+    if (scan === undefined || scan.readers.get(reader.subscriber) !== reader) return;
+    scan.readers.delete(reader.subscriber);
+    scan.filter = undefined;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const scan of this.#scans.values()) scan.readers.clear();
+  }
+
+  async #run(id: ShardId, scan: Scan): Promise<void> {
+    scan.running = true;
+    try {
+      const view = new DecodedBatch();
+      while (scan.readers.size > 0) {
+        const shard = await this.#modules.openShard(id);
+        if (!this.#join(shard, scan)) continue;
+        await this.#block(shard, scan, view);
+        // Other connections get their turn between blocks.
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    } catch (error) {
+      this.#modules.logger.error({ error, shard: id }, 'sessions can not read their backlog');
+      scan.readers.clear();
+    } finally {
+      scan.running = false;
+      if (scan.readers.size === 0) this.#scans.delete(id);
+    }
+  }
+
+  /** Lets those go that have met the live path or lie below the log start; false when nothing is left to read. */
+  #join(shard: Shard, scan: Scan): boolean {
+    const live = this.#modules.dispatcher.routedTo(shard.id) ?? shard.highWatermark;
+    const start = shard.startOffset;
+    for (const [subscriber, reader] of scan.readers) {
+      if (reader.next < start) {
+        const from = reader.next;
+        reader.next = start;
+        reader.skipped(from, start, 'truncated');
+      }
+      if (reader.next < live) continue;
+      scan.readers.delete(subscriber);
+      scan.filter = undefined;
+      reader.caughtUp();
+    }
+    return scan.readers.size > 0;
+  }
+
+  async #block(shard: Shard, scan: Scan, view: DecodedBatch): Promise<void> {
+    let from = Number.MAX_SAFE_INTEGER;
+    for (const reader of scan.readers.values()) if (reader.next < from) from = reader.next;
+    const limit = this.#modules.dispatcher.routedTo(shard.id) ?? shard.highWatermark;
+    if (scan.filter === undefined) scan.filter = this.#filterOf(shard, scan);
+    const options = {
+      maxBytes: blockBytes,
+      limit,
+      lost: (lostFrom: Offset, lostTo: Offset) => tellLost(scan, lostFrom, lostTo),
+      ...(scan.filter === null ? {} : { filter: scan.filter }),
+    };
+    const answer = shard.readCached(from, options) ?? (await shard.read(from, options));
+    for (const entry of answer.entries) await this.#entry(shard, scan, entry, view);
+    for (const reader of scan.readers.values()) {
+      if (reader.next >= from && reader.next < answer.nextOffset) reader.next = answer.nextOffset;
+    }
+  }
+
+  async #entry(shard: Shard, scan: Scan, entry: StoredEntry, view: DecodedBatch): Promise<void> {
+    if ((entry.flags & entryFlag.control) !== 0) return;
+    const { payload } = entry;
+    const brokerEncoded = (entry.flags & entryFlag.brokerEncoded) !== 0;
+    for (let at = 0, end = nextBatch(payload, 0); end !== -1; at = end, end = nextBatch(payload, at)) {
+      const baseOffset = batchBaseOffset(payload, at);
+      const count = batchLastOffset(payload, at) - baseOffset + 1;
+      const batch: RoutedBatch = {
+        baseOffset,
+        count,
+        buffer: payload,
+        start: at,
+        end,
+        brokerEncoded,
+        subjects: null,
+      };
+      const section = await this.#modules.decoder.recordsOf(batch);
+      if (section === null) continue;
+      const source = { shard: shard.id, epoch: shard.epoch, topic: shard.topic };
+      const decoded = this.#modules.decoder.decode(batch, section, source, view);
+      if (decoded?.wanted === true) this.#rows(scan, decoded);
+    }
+  }
+
+  #rows(scan: Scan, view: DecodedBatch): void {
+    const { records, matches } = view;
+    for (let row = 0; row < records.count; row++) {
+      const match = matches[row]!;
+      if (match.guaranteeMax < 0) continue;
+      const offset = records.offset(row);
+      for (const subscription of match.subscriptions) {
+        const reader = scan.readers.get(subscription.subscriber);
+        // A second filter of the same session finds the reader already behind this record.
+        if (reader === undefined || reader.next > offset) continue;
+        if (reader.take(view, row, match)) reader.next = offset + 1;
+        else {
+          reader.next = offset;
+          scan.readers.delete(subscription.subscriber);
+          scan.filter = undefined;
+        }
+      }
+    }
+  }
+
+  #filterOf(shard: Shard, scan: Scan): BlockFilter | null {
+    const alternatives: Uint32Array[] = [];
+    for (const reader of scan.readers.values()) {
+      for (const filter of reader.filters) {
+        const tokens = filterTokens(shard.topic, filter, { defaultTopic: this.#modules.defaultTopic });
+        if (tokens === null || alternatives.length === alternativesMax) return null;
+        alternatives.push(tokens);
+      }
+    }
+    return alternatives;
+  }
+}
+
+function tellLost(scan: Scan, from: Offset, to: Offset): void {
+  for (const reader of scan.readers.values()) {
+    if (reader.next < from || reader.next >= to) continue;
+    reader.skipped(reader.next, to, 'lost');
+    reader.next = to;
+  }
+}

@@ -1,0 +1,153 @@
+import type { Logger, Offset, ShardId } from '@robustmq/core';
+import type { MeshListener, RouteFrame } from '../ports/broker-mesh.ts';
+import type { Metadata } from '../ports/metadata.ts';
+import type { LogBatch } from '../log/log-batch.ts';
+import type { RoutedBatch } from '../router/routed-batch.ts';
+import type { Router } from '../router/router.ts';
+import { BatchDecoder } from './batch-decoder.ts';
+import type { DeliveryPort } from './delivery-port.ts';
+
+type Path = 'appended' | 'committed';
+
+/** Frames of one shard that wait for a batch to be decoded off the event loop. */
+interface Pending {
+  readonly frames: { path: Path; frame: RouteFrame }[];
+}
+
+/**
+ * The receiving end of the mesh at this broker: decodes what somebody may want, once per batch, and hands it to the
+ * adapters in log order. Costs per record nobody wants: nothing, if the publisher already knew; else one decode.
+ */
+export class Dispatcher implements MeshListener {
+  readonly #router: Router;
+  readonly #metadata: Metadata;
+  readonly #decoder: BatchDecoder;
+  readonly #logger: Logger;
+  readonly #ports: DeliveryPort[] = [];
+  readonly #routedTo = new Map<ShardId, Offset>();
+  readonly #pending = new Map<ShardId, Pending>();
+  #afterFrame: (shard: ShardId) => void = () => undefined;
+  /** Batches that could not be decoded and were skipped for sessions. */
+  undecodable = 0;
+
+  constructor(router: Router, metadata: Metadata, decoder: BatchDecoder, logger: Logger) {
+    this.#router = router;
+    this.#metadata = metadata;
+    this.#decoder = decoder;
+    this.#logger = logger;
+  }
+
+  addPort(port: DeliveryPort): void {
+    this.#ports.push(port);
+  }
+
+  /** Called after each committed frame was handed over: scans that met the live path go on. */
+  onCommitted(listener: (shard: ShardId) => void): void {
+    this.#afterFrame = listener;
+  }
+
+  /** Every committed record below it was handed to the adapters; undefined while the shard was never routed. */
+  routedTo(shard: ShardId): Offset | undefined {
+    return this.#routedTo.get(shard);
+  }
+
+  /** The shard was opened (again) at `next`; what was committed unseen since the last frame is read by cursors. */
+  opened(shard: ShardId, next: Offset): void {
+    const before = this.#routedTo.get(shard);
+    this.#routedTo.set(shard, next);
+    if (before !== undefined && before < next) for (const port of this.#ports) port.gap(shard, before);
+  }
+
+  forget(shard: ShardId): void {
+    this.#routedTo.delete(shard);
+    this.#pending.delete(shard);
+  }
+
+  appended(frame: RouteFrame): void {
+    if (this.#unwanted(frame)) return;
+    this.#take('appended', frame);
+  }
+
+  committed(frame: RouteFrame): void {
+    const next = this.#routedTo.get(frame.shard);
+    if (next !== undefined && frame.from > next) for (const port of this.#ports) port.gap(frame.shard, next);
+    this.#take('committed', frame);
+  }
+
+  #take(path: Path, frame: RouteFrame): void {
+    const pending = this.#pending.get(frame.shard);
+    if (pending !== undefined) pending.frames.push({ path, frame });
+    else this.#deliver(path, frame, 0);
+  }
+
+  /** Hands over the batches from `first`; stops where one must be decompressed elsewhere and goes on afterwards. */
+  #deliver(path: Path, frame: RouteFrame, first: number): void {
+    for (let at = first; at < frame.batches.length; at++) {
+      const batch = frame.batches[at]!;
+      if (batch.count === 0 || this.#batchUnwanted(batch)) continue;
+      const topic = this.#topicOf(frame.shard);
+      if (topic === undefined) continue;
+      if (batch.subjects === null && !this.#router.couldMatchTopic(topic)) continue;
+      const section = this.#decoder.recordsOf(batch);
+      if (section instanceof Promise) {
+        this.#wait(path, frame, at, section);
+        return;
+      }
+      if (section === null) this.#skipped(frame.shard, batch);
+      else this.#handOver(path, frame, batch, section);
+    }
+    if (path === 'committed') {
+      this.#routedTo.set(frame.shard, frame.to);
+      this.#afterFrame(frame.shard);
+    }
+  }
+
+  #wait(path: Path, frame: RouteFrame, at: number, section: Promise<Buffer | null>): void {
+    const pending: Pending = this.#pending.get(frame.shard) ?? { frames: [] };
+    this.#pending.set(frame.shard, pending);
+    void section.then((records) => {
+      if (this.#pending.get(frame.shard) !== pending) return;
+      this.#pending.delete(frame.shard);
+      const batch = frame.batches[at]!;
+      if (records === null) this.#skipped(frame.shard, batch);
+      else this.#handOver(path, frame, batch, records);
+      this.#deliver(path, frame, at + 1);
+      // The rest may wait again; what then remains is queued behind it in order.
+      for (const next of pending.frames) this.#take(next.path, next.frame);
+    });
+  }
+
+  #handOver(path: Path, frame: RouteFrame, batch: RoutedBatch, section: Buffer): void {
+    const topic = this.#topicOf(frame.shard);
+    if (topic === undefined) return;
+    const view = this.#decoder.decode(batch, section, { shard: frame.shard, epoch: frame.epoch, topic });
+    if (view === null) {
+      this.#skipped(frame.shard, batch);
+      return;
+    }
+    if (!view.wanted) return;
+    for (const port of this.#ports) {
+      if (path === 'appended') port.appended(view);
+      else port.committed(view);
+    }
+  }
+
+  #skipped(shard: ShardId, batch: RoutedBatch): void {
+    this.undecodable++;
+    this.#logger.warn({ shard, offset: batch.baseOffset }, 'a batch can not be decoded; sessions skip it');
+  }
+
+  #unwanted(frame: RouteFrame): boolean {
+    for (const batch of frame.batches) if (!this.#batchUnwanted(batch)) return false;
+    return true;
+  }
+
+  #batchUnwanted(batch: RoutedBatch): boolean {
+    return (batch as LogBatch).unwantedEpoch === this.#router.epoch;
+  }
+
+  #topicOf(shard: ShardId): ReturnType<Metadata['image']['topics']['get']> {
+    const record = this.#metadata.image.shards.get(shard);
+    return record === undefined ? undefined : this.#metadata.image.topics.get(record.topic);
+  }
+}

@@ -1,0 +1,40 @@
+import type { Offset, ShardId } from '@robustmq/core';
+
+/** One record of a fold's shard; the buffers are views that are valid during the call. */
+export interface FoldRecord {
+  readonly key: Buffer;
+  /** Null is a tombstone: the key is gone. */
+  readonly value: Buffer | null;
+  readonly offset: Offset;
+  readonly timestamp: number;
+}
+
+/** A record to append. The bytes are copied at once. */
+export interface FoldItem {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array | null;
+}
+
+/**
+ * What a package registers to keep state in an internal, compacted topic: a deterministic reducer and the way to
+ * write its live state again. The kernel loads, applies, compacts and fences.
+ */
+export interface FoldKind<State> {
+  /** Name of the internal topic; begins with `__`. */
+  readonly topic: string;
+  readonly shards: number;
+  /**
+   * `commit` (default): the kernel applies each record when it commits. `caller`: the registering code applies
+   * changes itself before it appends their records, and the kernel applies only while it loads.
+   */
+  readonly applyAt?: 'commit' | 'caller';
+  create(shardIndex: number): State;
+  /** Deterministic: no clock, no randomness, no I/O. Unknown records are ignored. */
+  apply(state: State, record: FoldRecord): void;
+  /** Every record that a rebuild of `state` needs, in an order that `apply` accepts. */
+  live(state: State): Iterable<FoldItem>;
+  /** About how many bytes `live` yields. */
+  liveBytes(state: State): number;
+  /** Lowest offset per data shard that this state still has to read; retention stops there. */
+  floors?(state: State): Iterable<readonly [ShardId, Offset]>;
+}

@@ -1,0 +1,96 @@
+import { RobustError } from '@robustmq/core';
+import type { Logger, Offset, ShardId } from '@robustmq/core';
+import { partitionHash } from '@robustmq/record';
+import type { KernelErrorCode } from '../errors.ts';
+import type { ShardModules } from '../shards/recover-shard.ts';
+import type { Topics } from '../topics.ts';
+import type { FoldKind } from './fold-kind.ts';
+import { FoldShard } from './fold-shard.ts';
+
+/** All shards of one kind that this broker owns, loaded. */
+export class Fold<State> {
+  readonly kind: FoldKind<State>;
+  readonly shards: readonly FoldShard<State>[];
+
+  constructor(kind: FoldKind<State>, shards: readonly FoldShard<State>[]) {
+    this.kind = kind;
+    this.shards = shards;
+  }
+
+  /** The shard that coordinates `key` (a client, a group). */
+  of(key: string): FoldShard<State> {
+    const bytes = Buffer.from(key);
+    return this.shards[(partitionHash(bytes, 0, bytes.length) & 0x7fffffff) % this.shards.length]!;
+  }
+}
+
+/** Loads and keeps the folds that adapters register. */
+export class Folds {
+  readonly #topics: Topics;
+  readonly #modulesOf: (shard: ShardId) => ShardModules;
+  readonly #logger: Logger;
+  readonly #open = new Map<string, Fold<unknown>>();
+
+  constructor(topics: Topics, modulesOf: (shard: ShardId) => ShardModules, logger: Logger) {
+    this.#topics = topics;
+    this.#modulesOf = modulesOf;
+    this.#logger = logger;
+  }
+
+  /** Creates the internal topic at first use and loads all its shards; they serve when this resolves. */
+  async open<State>(kind: FoldKind<State>): Promise<Fold<State>> {
+    const topic = await this.#topics.ensureInternal(kind.topic, kind.shards);
+    const config = this.#topics.configOf(topic);
+    const shards = topic.shards.map((id, index) => new FoldShard(kind, index, config, this.#modulesOf(id)));
+    await Promise.all(
+      shards.map((shard) =>
+        shard.open((error) => {
+          this.#logger.error({ error, topic: kind.topic, shard: shard.index }, 'a state shard was lost');
+        }),
+      ),
+    );
+    const fold = new Fold(kind, shards);
+    this.#open.set(kind.topic, fold as Fold<unknown>);
+    return fold;
+  }
+
+  /** Lowest offset per data shard that some state still has to read. */
+  floors(): Map<ShardId, Offset> {
+    const floors = new Map<ShardId, Offset>();
+    for (const fold of this.#open.values()) {
+      if (fold.kind.floors === undefined) continue;
+      for (const shard of fold.shards) {
+        for (const [data, offset] of fold.kind.floors(shard.state)) {
+          const before = floors.get(data);
+          if (before === undefined || offset < before) floors.set(data, offset);
+        }
+      }
+    }
+    return floors;
+  }
+
+  flush(): void {
+    for (const fold of this.#open.values()) for (const shard of fold.shards) shard.flush();
+  }
+
+  compactIfDue(): void {
+    for (const fold of this.#open.values()) for (const shard of fold.shards) shard.compactIfDue(this.#logger);
+  }
+
+  async whenIdle(): Promise<void> {
+    for (const fold of this.#open.values()) {
+      for (const shard of fold.shards) {
+        shard.flush();
+        await shard.log.whenIdle();
+      }
+    }
+  }
+
+  stop(): void {
+    const error = new RobustError<KernelErrorCode>('KERNEL_STOPPING', 'the broker is stopping', {
+      retriable: true,
+    });
+    for (const fold of this.#open.values()) for (const shard of fold.shards) shard.close(error);
+    this.#open.clear();
+  }
+}

@@ -1,0 +1,321 @@
+import { RobustError } from '@robustmq/core';
+import type { Clock, Lifecycle, Logger, NodeId, Offset, Random, ShardId, Timer } from '@robustmq/core';
+import { CatchUp } from './delivery/catch-up.ts';
+import { BatchDecoder } from './delivery/batch-decoder.ts';
+import type { Decompress } from './delivery/batch-decoder.ts';
+import type { DeliveryPort } from './delivery/delivery-port.ts';
+import { Dispatcher } from './delivery/dispatcher.ts';
+import { SubscriptionTable } from './delivery/subscription-table.ts';
+import type { KernelErrorCode } from './errors.ts';
+import { Folds } from './folds/folds.ts';
+import { RetainedUsage } from './folds/retained.ts';
+import { Appender } from './log/appender.ts';
+import { asKernelError } from './log/shard-log.ts';
+import { SubjectTable } from './names/subject-table.ts';
+import type { BrokerMesh } from './ports/broker-mesh.ts';
+import type { JournalClient } from './ports/journal-client.ts';
+import type { Metadata, MetadataUpdate, TopicRecord } from './ports/metadata.ts';
+import { ProducerIds } from './producer-ids.ts';
+import { Publisher } from './publish/publisher.ts';
+import { trimDue } from './retention.ts';
+import { Router } from './router/router.ts';
+import type { Shard } from './shards/shard.ts';
+import { ShardTable } from './shards/shard-table.ts';
+import type { TopicsOptions } from './topics.ts';
+import { Topics } from './topics.ts';
+
+export interface KernelOptions {
+  readonly nodeId: NodeId;
+  /** Advertised addresses by listener name. */
+  readonly addresses: ReadonlyMap<string, string>;
+  readonly topics: TopicsOptions;
+  /** Publishes not yet committed, in bytes, before sources are paused. Default 32 MiB. */
+  readonly inflightBytesMax?: number;
+  /** Stored bytes a second of at-most-once messages. Default 128 MiB. */
+  readonly captureBytesPerSecond?: number;
+  /** Bytes per shard that session cursors may hold back. Default 1 GiB. */
+  readonly sessionBacklogBytes?: number;
+  /** Pause between retention passes. Default 10 s. */
+  readonly retentionCheckMs?: number;
+  /** How long `stop` waits for what is in flight. Default 10 s. */
+  readonly stopTimeoutMs?: number;
+}
+
+export interface KernelModules {
+  readonly metadata: Metadata;
+  readonly journal: JournalClient;
+  readonly mesh: BrokerMesh;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly decompress: Decompress;
+}
+
+/**
+ * What adapters build on: topics, owned shards, publishing, subscriptions with live and catch-up delivery, and folds.
+ * Everything stateful is a fold of a shard that this broker owns under an epoch.
+ */
+export class Kernel implements Lifecycle {
+  readonly topics: Topics;
+  readonly subjects: SubjectTable;
+  readonly router: Router;
+  readonly publisher: Publisher;
+  readonly folds: Folds;
+  readonly catchUp: CatchUp;
+  readonly subscriptions: SubscriptionTable;
+  readonly producerIds: ProducerIds;
+  readonly retainedUsage = new RetainedUsage();
+  readonly appender: Appender;
+  readonly dispatcher: Dispatcher;
+  readonly modules: KernelModules;
+  readonly #options: KernelOptions;
+  readonly #shards: ShardTable;
+  #unwatch: () => void = () => undefined;
+  #retention: Timer | null = null;
+  #started = false;
+  #stopping = false;
+
+  constructor(options: KernelOptions, modules: KernelModules) {
+    const { metadata, journal, mesh, clock, random, logger } = modules;
+    const { defaultTopic, tenant } = options.topics;
+    this.#options = options;
+    this.modules = modules;
+    this.appender = new Appender(journal, { inflightBytesMax: options.inflightBytesMax ?? 32 * 1024 * 1024 });
+    this.topics = new Topics(options.topics, metadata, random);
+    this.subjects = new SubjectTable({ image: () => metadata.image, tenant, defaultTopic });
+    this.router = new Router({
+      defaultTopic,
+      hooks: {
+        excluded: (subscription, topic) =>
+          logger.info(
+            { filter: subscription.filter, topic: topic.name },
+            'a leading wildcard does not match the records of a topic that is not bound; see subject.wildcard',
+          ),
+      },
+    });
+    const decoder = new BatchDecoder(this.router, this.subjects, modules.decompress);
+    this.dispatcher = new Dispatcher(this.router, metadata, decoder, logger);
+    mesh.listen(this.dispatcher);
+    this.#shards = new ShardTable(
+      {
+        metadata,
+        journal,
+        appender: this.appender,
+        clock,
+        logger,
+        topics: this.topics,
+        usage: this.retainedUsage,
+        subjects: this.subjects,
+      },
+      {
+        appended: (shard, batches, from, to) =>
+          mesh.appended({ shard: shard.id, epoch: shard.epoch, from, to, batches }),
+        committed: (shard, batches, from, to) =>
+          mesh.committed({ shard: shard.id, epoch: shard.epoch, from, to, batches }),
+        failed: (shard, error) => this.#lost(shard, error),
+      },
+    );
+    this.publisher = new Publisher(
+      { captureBytesPerSecond: options.captureBytesPerSecond ?? 128 * 1024 * 1024 },
+      {
+        appender: this.appender,
+        router: this.router,
+        topics: this.topics,
+        usage: this.retainedUsage,
+        clock,
+        readyShard: (id) => this.#shards.ready(id),
+        openShard: (id, done) =>
+          void this.openShard(id).then(
+            (shard) => done(shard, null),
+            (error: Error) => done(null, asKernelError(error)),
+          ),
+        routeOnly: (shard, batch) => {
+          const epoch = metadata.image.shards.get(shard)?.ownerEpoch;
+          if (epoch !== undefined) mesh.appended({ shard, epoch, from: -1, to: -1, batches: [batch] });
+        },
+      },
+    );
+    this.folds = new Folds(this.topics, (id) => this.#shards.modulesOf(id), logger);
+    this.catchUp = new CatchUp({
+      dispatcher: this.dispatcher,
+      decoder: new BatchDecoder(this.router, this.subjects, modules.decompress),
+      logger,
+      defaultTopic,
+      openShard: (id) => this.openShard(id),
+    });
+    this.subscriptions = new SubscriptionTable({
+      router: this.router,
+      topics: this.topics,
+      dispatcher: this.dispatcher,
+      openShard: (id) => this.openShard(id),
+      readyShard: (id) => this.#shards.ready(id),
+      metadata,
+      logger,
+    });
+    this.producerIds = new ProducerIds(metadata);
+  }
+
+  /** The tenant's default topic and all its shards are ready when this resolves. */
+  async start(): Promise<void> {
+    const { metadata } = this.modules;
+    const [started] = await metadata.propose([
+      {
+        kind: 'startBroker',
+        broker: this.#options.nodeId,
+        addresses: this.#options.addresses,
+        takeAll: true,
+      },
+    ]);
+    if (started instanceof Error) throw started;
+    this.#unwatch = metadata.watch((update) => this.#changed(update));
+    this.appender.start(() => this.#endTurn());
+    this.dispatcher.onCommitted((shard) => this.subscriptions.committed(shard));
+    await this.topics.ensureDefault();
+    this.#started = true;
+    this.#scheduleRetention();
+  }
+
+  /** Refuses new work, commits what is in flight, and lets go of the journal. */
+  async stop(): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#retention?.cancel();
+    this.publisher.stop();
+    this.catchUp.stop();
+    if (this.#started) await this.#drain();
+    this.#unwatch();
+    const error = new RobustError<KernelErrorCode>('KERNEL_STOPPING', 'the broker is stopping', {
+      retriable: true,
+    });
+    this.folds.stop();
+    for (const shard of [...this.#shards.all()]) this.#shards.drop(shard.id, error);
+    this.appender.stop();
+  }
+
+  /** Registers an adapter's sessions as receivers of records. */
+  addDeliveryPort(port: DeliveryPort): void {
+    this.dispatcher.addPort(port);
+  }
+
+  /** The shard if it is open on this broker, else null. */
+  readyShard(id: ShardId): Shard | null {
+    return this.#shards.ready(id);
+  }
+
+  /** Opens a data shard that this broker owns. Throws SHARD_NOT_FOUND, SHARD_FENCED, SHARD_UNAVAILABLE. */
+  async openShard(id: ShardId): Promise<Shard> {
+    const ready = this.#shards.ready(id);
+    if (ready !== null) return ready;
+    if (this.#stopping) {
+      throw new RobustError<KernelErrorCode>('KERNEL_STOPPING', 'the broker is stopping', {
+        retriable: true,
+      });
+    }
+    const shard = await this.#shards.open(id);
+    if (this.dispatcher.routedTo(id) === undefined || this.dispatcher.routedTo(id)! < shard.highWatermark) {
+      this.dispatcher.opened(id, shard.highWatermark);
+    }
+    return shard;
+  }
+
+  /** Deletes records below `offset` (at most the high watermark); whole segments are removed. Returns the log start. */
+  async trim(shard: Shard, offset: Offset): Promise<Offset> {
+    if (offset > shard.highWatermark || offset < 0) {
+      throw new RobustError<KernelErrorCode>(
+        'OFFSET_OUT_OF_RANGE',
+        'the offset is beyond the high watermark',
+      );
+    }
+    const [result] = await this.modules.metadata.propose([
+      { kind: 'trimShard', shard: shard.id, startOffset: offset },
+    ]);
+    if (result instanceof Error) throw result;
+    return shard.startOffset;
+  }
+
+  /** Trims and rolls what is due now; runs by itself every `retentionCheckMs`. */
+  async enforceRetention(): Promise<void> {
+    const { metadata, clock, logger } = this.modules;
+    const now = clock.now();
+    for (const shard of this.#shards.all()) shard.log.rollIfOld(now);
+    for (const fold of this.#shards.retainedFolds()) fold.compactIfDue(logger);
+    this.folds.compactIfDue();
+    await trimDue(
+      {
+        metadata,
+        logger,
+        floors: () => this.folds.floors(),
+        configOf: (record) => {
+          const topic = metadata.image.topics.get(record.topic);
+          return topic === undefined || topic.internal ? null : this.topics.configOf(topic);
+        },
+        backlogBytesMax: this.#options.sessionBacklogBytes ?? 1024 * 1024 * 1024,
+      },
+      now,
+    );
+  }
+
+  #endTurn(): void {
+    this.publisher.flush();
+    this.folds.flush();
+    for (const fold of this.#shards.retainedFolds()) fold.flush();
+  }
+
+  #lost(shard: Shard | undefined, error: RobustError<KernelErrorCode>): void {
+    if (shard === undefined) return;
+    this.modules.logger.error(
+      { error, shard: shard.id, topic: shard.topic.name },
+      'a shard was lost; it reopens at its next use',
+    );
+    this.#shards.drop(shard.id, error);
+    this.publisher.forget(shard.id, error);
+  }
+
+  #changed(update: MetadataUpdate): void {
+    this.subjects.apply(update);
+    for (const change of update.changes) {
+      if (change.kind === 'shardDeleted') {
+        const error = new RobustError<KernelErrorCode>('TOPIC_NOT_FOUND', 'the topic was deleted');
+        this.#shards.drop(change.shard, error);
+        this.publisher.forget(change.shard, error);
+        this.dispatcher.forget(change.shard);
+      }
+      if (change.kind === 'topic') this.#configured(change.topic);
+    }
+  }
+
+  #configured(topic: TopicRecord): void {
+    for (const id of topic.shards) {
+      const shard = this.#shards.ready(id);
+      if (shard !== null) shard.log.config = this.topics.configOf(topic);
+    }
+    this.publisher.reconfigure(topic);
+  }
+
+  async #drain(): Promise<void> {
+    this.appender.flush();
+    const timeout = new Promise<void>((resolve) =>
+      this.modules.clock.after(this.#options.stopTimeoutMs ?? 10_000, resolve),
+    );
+    const idle = async (): Promise<void> => {
+      for (const shard of this.#shards.all()) await shard.log.whenIdle();
+      await this.folds.whenIdle();
+      for (const fold of this.#shards.retainedFolds()) {
+        fold.flush();
+        this.appender.flush();
+        await fold.log.whenIdle();
+      }
+    };
+    await Promise.race([idle(), timeout]);
+  }
+
+  #scheduleRetention(): void {
+    this.#retention = this.modules.clock.after(this.#options.retentionCheckMs ?? 10_000, () => {
+      this.enforceRetention()
+        .catch((error: Error) => this.modules.logger.warn({ error }, 'a retention pass failed'))
+        .finally(() => {
+          if (!this.#stopping) this.#scheduleRetention();
+        });
+    });
+  }
+}

@@ -1,0 +1,71 @@
+import type { RobustError } from '@robustmq/core';
+import type { KernelErrorCode } from '../errors.ts';
+import type { RetainedRecord } from '../folds/retained.ts';
+import type { Subject } from '../names/subject.ts';
+import type { RoutedBatch } from '../router/routed-batch.ts';
+
+/** Told once per batch what became of it: committed (`error` null), refused, or unknown. */
+export interface BatchListener {
+  settled(batch: LogBatch, error: RobustError<KernelErrorCode> | null): void;
+}
+
+/** What the publisher already knows about one record, so that the commit need not decode the batch. */
+export interface RecordNote {
+  /** Row in the batch. */
+  readonly row: number;
+  /** The record replaces (or, with an empty value, clears) what is retained for its subject; null: it does not. */
+  readonly retain: Omit<RetainedRecord, 'sourceOffset'> | null;
+  /** Deduplication token of an open exactly-once exchange, or null. */
+  readonly token: { readonly producerId: number; readonly token: number } | null;
+}
+
+/** One batch on its way through a shard's log, and afterwards through the router. */
+export class LogBatch implements RoutedBatch {
+  /** -1 until the log takes it. */
+  baseOffset = -1;
+  count = 0;
+  buffer: Buffer = noBytes;
+  start = 0;
+  end = 0;
+  maxTimestamp = -1;
+  readonly brokerEncoded: boolean;
+  /** Entry flags beyond `brokerEncoded`; a control batch has count 0 and opaque bytes. */
+  readonly flags: number;
+  /** Producer of a batch with sequence numbers, else -1. */
+  producerId = -1;
+  subjects: readonly (Subject | null)[] | null = null;
+  notes: RecordNote[] | null = null;
+  readonly listeners: BatchListener[] = [];
+  /** Router epoch at which nobody wanted any of its records; -1 while somebody may. */
+  unwantedEpoch = -1;
+
+  constructor(brokerEncoded: boolean, flags = 0) {
+    this.brokerEncoded = brokerEncoded;
+    this.flags = flags;
+  }
+
+  get bytes(): number {
+    return this.end - this.start;
+  }
+
+  fill(buffer: Buffer, start: number, end: number, count: number, maxTimestamp: number): this {
+    this.buffer = buffer;
+    this.start = start;
+    this.end = end;
+    this.count = count;
+    this.maxTimestamp = maxTimestamp;
+    return this;
+  }
+
+  /** Adds a listener once: several messages of one listener in a row cost one entry. */
+  listen(listener: BatchListener): void {
+    if (this.listeners.at(-1) !== listener) this.listeners.push(listener);
+  }
+
+  settle(error: RobustError<KernelErrorCode> | null): void {
+    for (const listener of this.listeners) listener.settled(this, error);
+    this.listeners.length = 0;
+  }
+}
+
+const noBytes = Buffer.alloc(0);

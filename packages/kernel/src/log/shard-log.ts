@@ -1,0 +1,406 @@
+import { assert, RobustError } from '@robustmq/core';
+import type { Clock, Epoch, Offset, SegmentId, ShardId } from '@robustmq/core';
+import { patchBaseOffset, patchLeaderEpoch } from '@robustmq/record';
+import type { KernelErrorCode } from '../errors.ts';
+import type { AppendAck, AppendEntry, AppendRefusal, Durability } from '../ports/journal-client.ts';
+import type { Metadata, SealedSegment, ShardRecord } from '../ports/metadata.ts';
+import type { TopicConfig } from '../topic-config.ts';
+import type { Appender } from './appender.ts';
+import { encodeEntryHeader, entryBytesMax, entryCrcOf, entryFlag, entryHeaderBytes } from './entry.ts';
+import { LogBatch } from './log-batch.ts';
+
+/** Offsets that may be acknowledged before they are durable are reserved in steps of this (docs/storage.md 4.5). */
+export const offsetLimitStep = 2 ** 20;
+/** Snapshot entries are cut at this many bytes. */
+const snapshotChunkBytes = 1024 * 1024;
+
+/** What the shard does with its log's events. Called synchronously, in log order. */
+export interface ShardLogEvents {
+  /** The batches got offsets and are on their way to the journal. */
+  appended(batches: readonly LogBatch[], from: Offset, to: Offset): void;
+  /** Every record below `to` is committed; `batches` holds those in `[from, to)`, control batches included. */
+  committed(batches: readonly LogBatch[], from: Offset, to: Offset): void;
+  /** Fold state for the head of a new segment; null where the shard keeps none. */
+  snapshot(): Buffer | null;
+  /** The log can't go on under this epoch; what was in flight is unknown. */
+  failed(error: RobustError<KernelErrorCode>): void;
+}
+
+interface InflightEntry {
+  readonly entryId: number;
+  readonly batches: readonly LogBatch[];
+  readonly bytes: number;
+  readonly endOffset: Offset;
+}
+
+/**
+ * The appending side of an owned shard: gathers the batches of a turn into entries, chains them, counts
+ * acknowledgements, commits in order, and rolls segments. A segment is rolled only when nothing is in flight on it,
+ * so that no acknowledgement is given between the proposal of a roll and its outcome (I7).
+ */
+export class ShardLog {
+  readonly shard: ShardId;
+  /** Replaced when the topic is configured anew; storage class and flush policy stay as they were at the open. */
+  config: TopicConfig;
+  readonly #epoch: Epoch;
+  readonly #modules: { metadata: Metadata; appender: Appender; clock: Clock };
+  readonly #events: ShardLogEvents;
+  readonly #durability: Durability;
+  #staged: LogBatch[] = [];
+  #inflight: InflightEntry[] = [];
+  #inflightHead = 0;
+  #nextOffset: Offset;
+  #committed: Offset;
+  #segment: { id: SegmentId; baseOffset: Offset; openedAt: number } | null = null;
+  #rolling = false;
+  #failed: RobustError<KernelErrorCode> | null = null;
+  #entryId = 0;
+  #previousCrc = 0;
+  #segmentBytes = 0;
+  #maxTimestamp = -1;
+  #offsetLimit: Offset;
+  #idle: (() => void)[] = [];
+
+  constructor(
+    record: ShardRecord,
+    config: TopicConfig,
+    nextOffset: Offset,
+    modules: { metadata: Metadata; appender: Appender; clock: Clock },
+    events: ShardLogEvents,
+  ) {
+    this.shard = record.id;
+    this.#epoch = record.ownerEpoch;
+    this.config = config;
+    this.#nextOffset = nextOffset;
+    this.#committed = nextOffset;
+    this.#offsetLimit = record.offsetLimit;
+    this.#modules = modules;
+    this.#events = events;
+    this.#durability =
+      config.storage === 'memory'
+        ? { kind: 'memory' }
+        : config.flush === 'interval'
+          ? { kind: 'interval', ms: config.flushIntervalMs }
+          : { kind: 'always' };
+    modules.appender.attach(this);
+  }
+
+  /** The offset the next record gets. */
+  get nextOffset(): Offset {
+    return this.#nextOffset;
+  }
+
+  /** High watermark: every record below it is committed. */
+  get committed(): Offset {
+    return this.#committed;
+  }
+
+  get epoch(): Epoch {
+    return this.#epoch;
+  }
+
+  /** Bytes in the open segment. */
+  get openBytes(): number {
+    return this.#segmentBytes;
+  }
+
+  /** Takes a batch in order. It gets its offset when the turn ends; its listeners learn the outcome. */
+  stage(batch: LogBatch): void {
+    if (this.#failed !== null) {
+      batch.settle(this.#failed);
+      return;
+    }
+    this.#staged.push(batch);
+    this.#modules.appender.took(batch.bytes);
+    this.#modules.appender.dirty(this);
+  }
+
+  /** Resolves when nothing staged or in flight is left. */
+  whenIdle(): Promise<void> {
+    if (this.#isIdle()) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Seals the open segment if it is old enough and not empty; called by the retention pass. */
+  rollIfOld(now: number): void {
+    const segment = this.#segment;
+    if (segment === null || this.#entryId === 0 || now - segment.openedAt < this.config.segmentMs) return;
+    this.#rolling = true;
+    this.#rollWhenQuiet();
+  }
+
+  /** Stops taking part; outcomes of what is in flight are unknown. */
+  close(error: RobustError<KernelErrorCode>): void {
+    this.#fail(error, false);
+  }
+
+  /** Moves what is staged into entries, as far as the segment, the roll and the offset limit allow. */
+  drain(out: AppendEntry[]): void {
+    if (this.#failed !== null || this.#staged.length === 0 || this.#rolling) return;
+    if (this.#segment === null) {
+      this.#rolling = true;
+      this.#rollWhenQuiet();
+      return;
+    }
+    const staged = this.#staged;
+    const from = this.#nextOffset;
+    let at = 0;
+    while (at < staged.length && !this.#rolling) {
+      const run = entryRun(staged, at);
+      if (this.#durability.kind !== 'always' && !this.#reserve(run.count)) break;
+      out.push(this.#entry(staged.slice(at, run.end), run.count, run.bytes));
+      at = run.end;
+      if (this.#segmentBytes >= this.config.segmentBytes) this.#rolling = true;
+    }
+    if (at === 0) return;
+    const taken = at === staged.length ? staged : staged.slice(0, at);
+    this.#staged = at === staged.length ? [] : staged.slice(at);
+    this.#events.appended(taken, from, this.#nextOffset);
+    if (this.#rolling) this.#rollWhenQuiet();
+  }
+
+  acknowledged(ack: AppendAck): void {
+    if (this.#failed !== null || ack.segment !== this.#segment?.id) return;
+    const upTo = this.#durability.kind === 'always' ? ack.durableUpTo : ack.receivedUpTo;
+    const inflight = this.#inflight;
+    const from = this.#committed;
+    const batches: LogBatch[] = [];
+    let bytes = 0;
+    while (this.#inflightHead < inflight.length) {
+      const entry = inflight[this.#inflightHead]!;
+      if (entry.entryId > upTo) break;
+      this.#inflightHead++;
+      for (const batch of entry.batches) batches.push(batch);
+      bytes += entry.bytes;
+      this.#committed = entry.endOffset;
+    }
+    if (this.#inflightHead === inflight.length) {
+      this.#inflight = [];
+      this.#inflightHead = 0;
+    } else if (this.#inflightHead > 256) {
+      this.#inflight = inflight.slice(this.#inflightHead);
+      this.#inflightHead = 0;
+    }
+    if (batches.length === 0) return;
+    assert(this.#committed >= from, 'the high watermark never moves back (I11)');
+    this.#events.committed(batches, from, this.#committed);
+    for (const batch of batches) batch.settle(null);
+    this.#modules.appender.gave(bytes);
+    if (this.#rolling) this.#rollWhenQuiet();
+    this.#wakeIdle();
+  }
+
+  refused(refusal: AppendRefusal): void {
+    if (refusal.segment !== this.#segment?.id) return;
+    this.#fail(
+      new RobustError('OUTCOME_UNKNOWN', `the journal refused an entry: ${refusal.code}`, {
+        retriable: true,
+        detail: { shard: this.shard, code: refusal.code, epoch: refusal.epoch },
+      }),
+      true,
+    );
+  }
+
+  disconnected(cause: Error | null): void {
+    this.#fail(new RobustError('OUTCOME_UNKNOWN', 'the journal is gone', { retriable: true, cause }), true);
+  }
+
+  #entry(batches: LogBatch[], count: number, payloadBytes: number): AppendEntry {
+    const segment = this.#segment!;
+    const baseOffset = this.#nextOffset;
+    const payload: Buffer[] = [];
+    let offset = baseOffset;
+    let flags = 0;
+    for (const batch of batches) {
+      batch.baseOffset = offset;
+      flags = batch.flags | (batch.brokerEncoded ? entryFlag.brokerEncoded : 0);
+      if (batch.count > 0) {
+        patchBaseOffset(batch.buffer, batch.start, offset);
+        patchLeaderEpoch(batch.buffer, batch.start, this.#epoch);
+        if (batch.maxTimestamp > this.#maxTimestamp) this.#maxTimestamp = batch.maxTimestamp;
+      }
+      payload.push(
+        batch.start === 0 && batch.end === batch.buffer.length
+          ? batch.buffer
+          : batch.buffer.subarray(batch.start, batch.end),
+      );
+      offset += batch.count;
+    }
+    this.#nextOffset = offset;
+    const entryId = this.#entryId++;
+    const header = encodeEntryHeader(
+      {
+        flags,
+        shard: this.shard,
+        entryId,
+        segment: segment.id,
+        epoch: this.#epoch,
+        count,
+        baseOffset,
+        lastCommitted: this.#committed,
+        payloadBytes,
+        previousCrc: this.#previousCrc,
+      },
+      payload,
+    );
+    this.#previousCrc = entryCrcOf(header);
+    this.#segmentBytes += entryHeaderBytes + payloadBytes;
+    this.#inflight.push({ entryId, batches, bytes: payloadBytes, endOffset: offset });
+    return {
+      shard: this.shard,
+      segment: segment.id,
+      entryId,
+      epoch: this.#epoch,
+      header,
+      payload,
+      payloadBytes,
+      durability: this.#durability,
+    };
+  }
+
+  /** Whether offsets up to `count` more may be used; asks metadata for the next step when they run out. */
+  #reserve(count: number): boolean {
+    if (this.#nextOffset + count <= this.#offsetLimit) return true;
+    if (!this.#rolling) void this.#raiseLimit();
+    return false;
+  }
+
+  async #raiseLimit(): Promise<void> {
+    this.#rolling = true;
+    const limit = Math.max(this.#nextOffset, this.#offsetLimit) + offsetLimitStep;
+    const [result] = await this.#modules.metadata.propose([
+      { kind: 'raiseOffsetLimit', shard: this.shard, epoch: this.#epoch, limit },
+    ]);
+    if (result instanceof Error) this.#fail(asKernelError(result), true);
+    else {
+      this.#offsetLimit = limit;
+      this.#rolling = false;
+      this.#modules.appender.dirty(this);
+    }
+  }
+
+  #rollWhenQuiet(): void {
+    if (this.#inflightHead < this.#inflight.length || this.#failed !== null) return;
+    void this.#roll().catch((error: Error) => this.#fail(asKernelError(error), true));
+  }
+
+  #rollPending = false;
+
+  async #roll(): Promise<void> {
+    if (this.#rollPending) return;
+    this.#rollPending = true;
+    const sealed: SealedSegment | null =
+      this.#segment === null
+        ? null
+        : {
+            segment: this.#segment.id,
+            endEntry: this.#entryId - 1,
+            endOffset: this.#nextOffset,
+            maxTimestamp: this.#maxTimestamp,
+            bytes: this.#segmentBytes,
+            chainCrc: this.#previousCrc,
+          };
+    const [result] = await this.#modules.metadata.propose([
+      { kind: 'rollSegment', shard: this.shard, epoch: this.#epoch, sealed, hole: null, open: true },
+    ]);
+    this.#rollPending = false;
+    if (this.#failed !== null) return;
+    const segment = result instanceof Error ? undefined : result?.shard?.segments.at(-1);
+    if (segment === undefined || segment.state !== 'open') {
+      const cause = result instanceof Error ? result : undefined;
+      this.#fail(cause === undefined ? unknownRoll() : asKernelError(cause), true);
+      return;
+    }
+    assert(segment.baseOffset === this.#nextOffset, 'segments are contiguous (I3)');
+    this.#segment = {
+      id: segment.id,
+      baseOffset: segment.baseOffset,
+      openedAt: this.#modules.clock.now(),
+    };
+    this.#entryId = 0;
+    this.#previousCrc = 0;
+    this.#segmentBytes = 0;
+    this.#maxTimestamp = -1;
+    this.#rolling = false;
+    this.#stageSnapshot();
+    if (this.#staged.length > 0) this.#modules.appender.dirty(this);
+    this.#wakeIdle();
+  }
+
+  /** The fold's state goes first into a new segment, so that trimming can never take it away. */
+  #stageSnapshot(): void {
+    const state = this.#events.snapshot();
+    if (state === null) return;
+    const chunks: LogBatch[] = [];
+    const parts = Math.max(1, Math.ceil(state.length / snapshotChunkBytes));
+    for (let part = 0; part < parts; part++) {
+      const body = state.subarray(part * snapshotChunkBytes, (part + 1) * snapshotChunkBytes);
+      const head = Buffer.allocUnsafe(8);
+      head.writeUInt32BE(part, 0);
+      head.writeUInt32BE(parts, 4);
+      const buffer = Buffer.concat([head, body]);
+      const batch = new LogBatch(true, entryFlag.control | entryFlag.snapshot);
+      chunks.push(batch.fill(buffer, 0, buffer.length, 0, -1));
+      this.#modules.appender.took(buffer.length);
+    }
+    this.#staged.unshift(...chunks);
+  }
+
+  #isIdle(): boolean {
+    return this.#staged.length === 0 && this.#inflightHead === this.#inflight.length;
+  }
+
+  #wakeIdle(): void {
+    if (this.#idle.length === 0 || !this.#isIdle()) return;
+    const idle = this.#idle;
+    this.#idle = [];
+    for (const resolve of idle) resolve();
+  }
+
+  #fail(error: RobustError<KernelErrorCode>, tell: boolean): void {
+    if (this.#failed !== null) return;
+    this.#failed = error;
+    this.#modules.appender.detach(this);
+    let bytes = 0;
+    const lost: LogBatch[] = [];
+    for (let at = this.#inflightHead; at < this.#inflight.length; at++)
+      lost.push(...this.#inflight[at]!.batches);
+    lost.push(...this.#staged);
+    for (const batch of lost) bytes += batch.bytes;
+    this.#inflight = [];
+    this.#inflightHead = 0;
+    this.#staged = [];
+    for (const batch of lost) batch.settle(error);
+    this.#modules.appender.gave(bytes);
+    this.#wakeIdle();
+    if (tell) this.#events.failed(error);
+  }
+}
+
+/** The longest run of staged batches that can share an entry: one kind of encoder, no control, within the bound. */
+function entryRun(staged: readonly LogBatch[], start: number): { end: number; count: number; bytes: number } {
+  const first = staged[start]!;
+  let end = start + 1;
+  let { count, bytes } = first;
+  assert(bytes <= entryBytesMax - entryHeaderBytes, 'a batch fits an entry');
+  if ((first.flags & entryFlag.control) !== 0) return { end, count, bytes };
+  while (end < staged.length) {
+    const next = staged[end]!;
+    if (next.brokerEncoded !== first.brokerEncoded || next.flags !== first.flags) break;
+    if (bytes + next.bytes > entryBytesMax - entryHeaderBytes) break;
+    bytes += next.bytes;
+    count += next.count;
+    end++;
+  }
+  return { end, count, bytes };
+}
+
+function unknownRoll(): RobustError<KernelErrorCode> {
+  return new RobustError('OUTCOME_UNKNOWN', 'the outcome of a roll is unknown', { retriable: true });
+}
+
+/** An error of a port as the kernel's own; anything else keeps its message under OUTCOME_UNKNOWN. */
+export function asKernelError(error: Error): RobustError<KernelErrorCode> {
+  if (error instanceof RobustError) return error as RobustError<KernelErrorCode>;
+  return new RobustError('OUTCOME_UNKNOWN', error.message, { retriable: true, cause: error });
+}

@@ -1,0 +1,127 @@
+import { RobustError } from '@robustmq/core';
+import type { Offset, ShardId } from '@robustmq/core';
+import type { KernelErrorCode } from '../errors.ts';
+import type { BlockFilter, JournalClient, ReadAnswer, ReadRequest } from '../ports/journal-client.ts';
+import type { Metadata, SegmentRecord, ShardRecord } from '../ports/metadata.ts';
+
+export interface ReadOptions {
+  readonly maxBytes: number;
+  /** Nothing at or above it is read: at most the high watermark. */
+  readonly limit: Offset;
+  readonly filter?: BlockFilter;
+  /** Stops at lost ranges with JOURNAL_DATA_LOST (false: steps over them, telling `lost`). */
+  readonly lost?: (from: Offset, to: Offset) => void;
+}
+
+const nothing: ReadAnswer = { entries: [], nextOffset: 0 };
+
+/**
+ * Finds the segment of an offset in the metadata and reads it from a journal. An answer never crosses a segment;
+ * its `nextOffset` is where to go on.
+ */
+export class ShardReader {
+  readonly #shard: ShardId;
+  readonly #metadata: Metadata;
+  readonly #journal: JournalClient;
+
+  constructor(shard: ShardId, metadata: Metadata, journal: JournalClient) {
+    this.#shard = shard;
+    this.#metadata = metadata;
+    this.#journal = journal;
+  }
+
+  /** The answer when all of it is in memory, else null. Throws as `read`. */
+  readCached(offset: Offset, options: ReadOptions): ReadAnswer | null {
+    const request = this.#request(offset, options);
+    if (!('segment' in request)) return request;
+    return this.#journal.readCached(request);
+  }
+
+  /**
+   * Entries from the one that holds `offset`; empty with `nextOffset` = `limit` at the end. Throws
+   * OFFSET_OUT_OF_RANGE, JOURNAL_DATA_LOST.
+   */
+  async read(offset: Offset, options: ReadOptions): Promise<ReadAnswer> {
+    const request = this.#request(offset, options);
+    if (!('segment' in request)) return request;
+    return this.#journal.readCached(request) ?? (await this.#journal.read(request));
+  }
+
+  /** First record at or above `offset` in the log whose timestamp is at least `timestamp`: where to start looking. */
+  async seekTimestamp(timestamp: number): Promise<Offset | null> {
+    const record = this.#record();
+    for (const segment of record.segments) {
+      if (segment.state === 'sealed' && segment.maxTimestamp < timestamp) continue;
+      const offset = await this.#journal.seekTimestamp({
+        shard: this.#shard,
+        segment: segment.id,
+        timestamp,
+      });
+      if (offset !== null) return Math.max(offset, record.startOffset);
+    }
+    return null;
+  }
+
+  #request(offset: Offset, options: ReadOptions): ReadRequest | ReadAnswer {
+    const record = this.#record();
+    if (offset < record.startOffset || offset > options.limit) {
+      throw new RobustError<KernelErrorCode>('OFFSET_OUT_OF_RANGE', 'the offset is not in the log', {
+        detail: { shard: this.#shard, offset, start: record.startOffset, limit: options.limit },
+      });
+    }
+    if (offset === options.limit) return { ...nothing, nextOffset: offset };
+    for (const hole of record.holes) {
+      if (offset < hole.from || offset >= hole.to) continue;
+      if (hole.kind === 'lost') {
+        if (options.lost === undefined) throw dataLost(this.#shard, hole.from, hole.to);
+        options.lost(Math.max(offset, hole.from), hole.to);
+      }
+      return { ...nothing, nextOffset: Math.min(hole.to, options.limit) };
+    }
+    const segment = segmentAt(record, offset);
+    if (segment === null) {
+      throw new RobustError<KernelErrorCode>('OFFSET_OUT_OF_RANGE', 'no segment holds the offset', {
+        detail: { shard: this.#shard, offset },
+      });
+    }
+    const end = segment.state === 'sealed' ? Math.min(segment.endOffset, options.limit) : options.limit;
+    const request = {
+      shard: this.#shard,
+      segment: segment.id,
+      offset,
+      limit: end,
+      maxBytes: options.maxBytes,
+    };
+    return options.filter === undefined ? request : { ...request, filter: options.filter };
+  }
+
+  #record(): ShardRecord {
+    const record = this.#metadata.image.shards.get(this.#shard);
+    if (record === undefined) {
+      throw new RobustError<KernelErrorCode>('SHARD_NOT_FOUND', 'the shard is gone', {
+        detail: { shard: this.#shard },
+      });
+    }
+    return record;
+  }
+}
+
+/** The segment whose range holds `offset`, by binary search; null when none does. */
+export function segmentAt(record: ShardRecord, offset: Offset): SegmentRecord | null {
+  let low = 0;
+  let high = record.segments.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >>> 1;
+    if (record.segments[middle]!.baseOffset <= offset) low = middle;
+    else high = middle - 1;
+  }
+  const segment = record.segments[low];
+  if (segment === undefined || segment.baseOffset > offset) return null;
+  return segment.state === 'sealed' && segment.endOffset <= offset ? null : segment;
+}
+
+function dataLost(shard: ShardId, from: Offset, to: Offset): RobustError<KernelErrorCode> {
+  return new RobustError('JOURNAL_DATA_LOST', 'this range of the log is damaged and was given up', {
+    detail: { shard, from, to },
+  });
+}

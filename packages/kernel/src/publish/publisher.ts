@@ -1,0 +1,132 @@
+import type { Clock, RobustError, ShardId } from '@robustmq/core';
+import type { KernelErrorCode } from '../errors.ts';
+import type { RetainedUsage } from '../folds/retained.ts';
+import type { Appender } from '../log/appender.ts';
+import type { LogBatch } from '../log/log-batch.ts';
+import type { Subject } from '../names/subject.ts';
+import type { TopicRecord } from '../ports/metadata.ts';
+import type { Router } from '../router/router.ts';
+import type { Shard } from '../shards/shard.ts';
+import type { Topics } from '../topics.ts';
+import type { PublishMessage, PublishRefusal } from './publish-message.ts';
+import { ShardPublisher } from './shard-publisher.ts';
+
+export interface PublisherOptions {
+  /** Bytes a second of at-most-once messages that are stored; above it they are routed only. */
+  readonly captureBytesPerSecond: number;
+}
+
+export interface PublisherModules {
+  readonly appender: Appender;
+  readonly router: Router;
+  readonly topics: Topics;
+  readonly usage: RetainedUsage;
+  readonly clock: Clock;
+  /** The shard if it is ready, else null; `openShard` makes it so and tells. */
+  readyShard(id: ShardId): Shard | null;
+  openShard(
+    id: ShardId,
+    done: (shard: Shard | null, error: RobustError<KernelErrorCode> | null) => void,
+  ): void;
+  /** Routes a batch that is not stored. */
+  routeOnly(shard: ShardId, batch: LogBatch): void;
+}
+
+/** Counters of the publishing side. */
+export interface PublisherCounters {
+  messages: number;
+  /** At-most-once messages that were routed and not stored: over the capture rate, or the disk is full. */
+  uncaptured: number;
+}
+
+/**
+ * Encodes what the adapters publish in one turn into one batch per shard, closed when the turn ends or at 256 KiB.
+ * Costs per message: one encoder append and one cached match; watched by `bench` rows `qos0-pair` and `qos1-pairs`.
+ */
+export class Publisher {
+  readonly counters: PublisherCounters = { messages: 0, uncaptured: 0 };
+  readonly #modules: PublisherModules;
+  readonly #options: PublisherOptions;
+  readonly #shards = new Map<ShardId, ShardPublisher>();
+  readonly #open = new Set<ShardPublisher>();
+  #captureSecond = 0;
+  #captureBytes = 0;
+  #stopping = false;
+
+  constructor(options: PublisherOptions, modules: PublisherModules) {
+    this.#options = options;
+    this.#modules = modules;
+  }
+
+  /**
+   * Takes a message; the bytes it refers to are copied at once. Returns the batch it went into (the listener hears of
+   * it once per batch), or why it was refused. A message that is only routed goes into a batch without listeners.
+   */
+  publish(message: PublishMessage): LogBatch | PublishRefusal {
+    if (this.#stopping) return 'KERNEL_STOPPING';
+    const { subject, record } = message;
+    const publisher = this.#publisherOf(subject, message.publisherHash);
+    if (publisher === null) return 'TOPIC_NOT_FOUND';
+    const bytes = record.valueEnd - record.valueStart + record.headersEnd - record.headersStart;
+    if (bytes + (subject.key?.length ?? 0) + 96 > publisher.config.maxMessageBytes) return 'BATCH_TOO_LARGE';
+    let captured = true;
+    if (message.guarantee === 0 && !message.retain) captured = this.#captures(publisher, bytes);
+    else if (!this.#modules.appender.admitting) return 'STORAGE_FULL';
+    else if (message.retain && record.valueEnd > record.valueStart && this.#modules.usage.full) {
+      return 'RETAINED_LIMIT';
+    }
+    this.counters.messages++;
+    if (!captured) this.counters.uncaptured++;
+    if (this.#open.size === 0) this.#modules.appender.requestFlush();
+    this.#open.add(publisher);
+    return publisher.add(message, captured);
+  }
+
+  /** Closes every open batch; called when the turn ends. */
+  flush(): void {
+    for (const publisher of this.#open) publisher.flush();
+    this.#open.clear();
+  }
+
+  /** Refuses from now on; what is open is still sent. */
+  stop(): void {
+    this.#stopping = true;
+  }
+
+  /** Forgets a shard that is gone or lost; open messages are told. */
+  forget(shard: ShardId, error: RobustError<KernelErrorCode>): void {
+    this.#shards.get(shard)?.drop(error);
+    this.#shards.delete(shard);
+  }
+
+  /** The topic was configured anew. */
+  reconfigure(topic: TopicRecord): void {
+    for (const id of topic.shards) {
+      const publisher = this.#shards.get(id);
+      if (publisher !== undefined) publisher.config = this.#modules.topics.configOf(topic);
+    }
+  }
+
+  #publisherOf(subject: Subject, publisherHash: number): ShardPublisher | null {
+    const shards = subject.topic.shards;
+    const shard = subject.shard >= 0 ? subject.shard : shards[publisherHash % shards.length];
+    if (shard === undefined) return null;
+    const known = this.#shards.get(shard);
+    if (known !== undefined) return known;
+    if (!this.#modules.topics.has(subject.topic.id)) return null;
+    const made = new ShardPublisher(shard, this.#modules.topics.configOf(subject.topic), this.#modules);
+    this.#shards.set(shard, made);
+    return made;
+  }
+
+  #captures(publisher: ShardPublisher, bytes: number): boolean {
+    if (publisher.config.capture === 'qos1' || !this.#modules.appender.admitting) return false;
+    const second = Math.floor(this.#modules.clock.monotonic() / 1000);
+    if (second !== this.#captureSecond) {
+      this.#captureSecond = second;
+      this.#captureBytes = 0;
+    }
+    this.#captureBytes += bytes;
+    return this.#captureBytes <= this.#options.captureBytesPerSecond;
+  }
+}

@@ -1,0 +1,80 @@
+import { RobustError } from '@robustmq/core';
+import type { Clock, Offset } from '@robustmq/core';
+import type { KernelErrorCode } from '../errors.ts';
+import type { Appender } from '../log/appender.ts';
+import type { JournalClient } from '../ports/journal-client.ts';
+import type { Hole, Metadata, MetadataCommand, ShardRecord } from '../ports/metadata.ts';
+import type { TopicConfig } from '../topic-config.ts';
+
+/** What an owned shard works with. */
+export interface ShardModules {
+  readonly metadata: Metadata;
+  readonly journal: JournalClient;
+  readonly appender: Appender;
+  readonly clock: Clock;
+  /** The shard's newest metadata; throws SHARD_NOT_FOUND when the shard is gone. */
+  record(): ShardRecord;
+}
+
+/**
+ * Ends the segment that an earlier owner left open: fences it, seals it at the last entry that the journal holds, and
+ * records what is lost. Returns the offset the shard goes on with. The next segment is opened by the first append.
+ */
+export async function recoverShard(modules: ShardModules, config: TopicConfig): Promise<Offset> {
+  const record = modules.record();
+  const last = record.segments.at(-1);
+  if (last?.state !== 'open') return endOfShard(record);
+  const [answer] = await modules.journal.fence([
+    { shard: record.id, segment: last.id, epoch: record.ownerEpoch },
+  ]);
+  if (answer === undefined || answer.status === 'fenced') {
+    throw new RobustError<KernelErrorCode>('SHARD_FENCED', 'a newer owner has fenced this shard', {
+      retriable: true,
+      detail: { shard: record.id, epoch: record.ownerEpoch, seen: answer?.epoch },
+    });
+  }
+  const hole = holeBehind(answer.endOffset, answer.status === 'lost' ? answer.lostTo : null, record, config);
+  const commands: MetadataCommand[] = [
+    {
+      kind: 'rollSegment',
+      shard: record.id,
+      epoch: record.ownerEpoch,
+      sealed: {
+        segment: last.id,
+        endEntry: answer.endEntry,
+        endOffset: answer.endOffset,
+        maxTimestamp: answer.maxTimestamp,
+        bytes: answer.bytes,
+        chainCrc: answer.chainCrc,
+      },
+      hole,
+      open: false,
+    },
+  ];
+  const next = hole?.to ?? answer.endOffset;
+  // What was only in memory did not survive the restart that brought us here.
+  if (config.storage === 'memory') commands.push({ kind: 'trimShard', shard: record.id, startOffset: next });
+  for (const result of await modules.metadata.propose(commands)) if (result instanceof Error) throw result;
+  return next;
+}
+
+function holeBehind(
+  endOffset: Offset,
+  lostTo: Offset | null,
+  record: ShardRecord,
+  config: TopicConfig,
+): Hole | null {
+  if (lostTo !== null && lostTo > endOffset) return { from: endOffset, to: lostTo, kind: 'lost' };
+  const volatile = config.storage === 'memory' || config.flush === 'interval';
+  if (volatile && record.offsetLimit > endOffset)
+    return { from: endOffset, to: record.offsetLimit, kind: 'skipped' };
+  return null;
+}
+
+/** The offset behind everything that the shard's metadata names. */
+function endOfShard(record: ShardRecord): Offset {
+  let end = record.startOffset;
+  for (const segment of record.segments) end = Math.max(end, segment.endOffset);
+  for (const hole of record.holes) end = Math.max(end, hole.to);
+  return end;
+}

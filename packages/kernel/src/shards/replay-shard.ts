@@ -1,0 +1,113 @@
+import type { Offset } from '@robustmq/core';
+import { batchHeaderBytes, HeaderCursor, nextBatch, readBatchFields, RecordTable } from '@robustmq/record';
+import { entryFlag } from '../log/entry.ts';
+import type { ShardReader } from '../log/shard-reader.ts';
+import type { SubjectTable } from '../names/subject-table.ts';
+import type { StoredEntry } from '../ports/journal-client.ts';
+import type { ShardRecord } from '../ports/metadata.ts';
+import { MqHeaderReader } from '../names/mq-header.ts';
+import type { Shard } from './shard.ts';
+
+const readBytes = 1024 * 1024;
+
+/**
+ * Rebuilds a data shard's state by reading its log: idempotence and tokens from the snapshot at the head of the newest
+ * segment that has entries, retained records from where their copies end.
+ */
+export class ShardReplay {
+  readonly #shard: Shard;
+  readonly #subjects: SubjectTable;
+  readonly #table = new RecordTable();
+  readonly #cursor = new HeaderCursor();
+  readonly #mq = new MqHeaderReader();
+  #snapshot: Buffer[] = [];
+  #stateFrom: Offset = 0;
+  #retainedFrom: Offset = 0;
+
+  constructor(shard: Shard, subjects: SubjectTable) {
+    this.#shard = shard;
+    this.#subjects = subjects;
+  }
+
+  /** Reads `[.., next)`; throws as the reader. */
+  async run(reader: ShardReader, record: ShardRecord, next: Offset): Promise<void> {
+    const head = record.segments.findLast((segment) => segment.endEntry >= 0);
+    this.#stateFrom = Math.max(head?.baseOffset ?? next, record.startOffset);
+    this.#retainedFrom = Math.max(this.#shard.retained?.appliedThrough ?? next, record.startOffset);
+    let offset = Math.min(this.#stateFrom, this.#retainedFrom);
+    while (offset < next) {
+      const answer = await reader.read(offset, { maxBytes: readBytes, limit: next, lost: () => undefined });
+      for (const entry of answer.entries) this.#entry(entry);
+      offset = answer.nextOffset;
+    }
+  }
+
+  #entry(entry: StoredEntry): void {
+    if ((entry.flags & entryFlag.control) !== 0) {
+      if (entry.baseOffset >= this.#stateFrom) this.#control(entry);
+      return;
+    }
+    const { payload } = entry;
+    const brokerEncoded = (entry.flags & entryFlag.brokerEncoded) !== 0;
+    for (let at = 0, end = nextBatch(payload, 0); end !== -1; at = end, end = nextBatch(payload, at)) {
+      const fields = readBatchFields(payload, at);
+      if (fields.producerId >= 0 && fields.baseOffset >= this.#stateFrom) {
+        const batch = {
+          producerId: fields.producerId,
+          epoch: fields.producerEpoch,
+          firstSequence: fields.baseSequence,
+          count: fields.lastOffsetDelta + 1,
+        };
+        this.#shard.producers.record(batch, { baseOffset: fields.baseOffset }, fields.maxTimestamp);
+      }
+      if (brokerEncoded) this.#records(payload, at, end);
+    }
+  }
+
+  #control(entry: StoredEntry): void {
+    if ((entry.flags & entryFlag.dedupRelease) !== 0) this.#shard.released(entry.payload);
+    if ((entry.flags & entryFlag.snapshot) === 0) return;
+    const part = entry.payload.readUInt32BE(0);
+    if (part === 0) this.#snapshot = [];
+    this.#snapshot.push(entry.payload.subarray(8));
+    if (part + 1 === entry.payload.readUInt32BE(4)) this.#shard.restore(Buffer.concat(this.#snapshot));
+  }
+
+  /** Tokens and retained records of one broker-encoded batch: both are told by the `mq` header. */
+  #records(payload: Buffer, start: number, end: number): void {
+    const fields = readBatchFields(payload, start);
+    const table = this.#table.read(payload, start + batchHeaderBytes, end, {
+      count: fields.recordCount,
+      baseOffset: fields.baseOffset,
+      baseTimestamp: fields.baseTimestamp,
+    });
+    const mq = this.#mq;
+    for (let row = 0; row < table.count; row++) {
+      if (!mq.find(table.headers(row, this.#cursor), payload)) continue;
+      const offset = table.offset(row);
+      if (mq.tokenProducer >= 0 && offset >= this.#stateFrom) {
+        this.#shard.tokens.add(mq.tokenProducer, mq.token, offset);
+      }
+      if (mq.retain && offset >= this.#retainedFrom) this.#retain(table, row);
+    }
+  }
+
+  #retain(table: RecordTable, row: number): void {
+    const { buffer } = table;
+    const subject = this.#subjects.forRecord(
+      this.#shard.topic,
+      buffer,
+      table.keyStart[row]!,
+      table.keyEnd[row]!,
+    );
+    if (subject === null) return;
+    this.#shard.retain({
+      subject: subject.name,
+      sourceOffset: table.offset(row),
+      timestamp: table.timestamp(row),
+      value: Buffer.from(table.value(row) ?? ''),
+      headers: Buffer.from(buffer.subarray(table.headersStart[row], table.headersEnd[row])),
+      headerCount: table.headerCount[row]!,
+    });
+  }
+}

@@ -1,0 +1,129 @@
+import { RobustError } from '@robustmq/core';
+import type { Clock, Logger, ShardId } from '@robustmq/core';
+import type { KernelErrorCode } from '../errors.ts';
+import { FoldShard } from '../folds/fold-shard.ts';
+import { retainedKind, retainedTopic } from '../folds/retained.ts';
+import type { RetainedState, RetainedUsage } from '../folds/retained.ts';
+import type { Appender } from '../log/appender.ts';
+import { asKernelError } from '../log/shard-log.ts';
+import type { JournalClient } from '../ports/journal-client.ts';
+import type { SubjectTable } from '../names/subject-table.ts';
+import type { Metadata, ShardRecord, TopicRecord } from '../ports/metadata.ts';
+import { topicKey } from '../ports/metadata.ts';
+import type { Topics } from '../topics.ts';
+import { systemTenant } from '../topics.ts';
+import type { ShardModules } from './recover-shard.ts';
+import type { ShardRoutes } from './shard.ts';
+import { Shard } from './shard.ts';
+
+export interface ShardTableModules {
+  readonly metadata: Metadata;
+  readonly journal: JournalClient;
+  readonly appender: Appender;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly topics: Topics;
+  readonly usage: RetainedUsage;
+  readonly subjects: SubjectTable;
+}
+
+/** The data shards that this broker owns, each opened at its first use. */
+export class ShardTable {
+  readonly #modules: ShardTableModules;
+  readonly #routes: ShardRoutes;
+  readonly #ready = new Map<ShardId, Shard>();
+  readonly #opening = new Map<ShardId, Promise<Shard>>();
+  readonly #retained = new Map<ShardId, FoldShard<RetainedState>>();
+
+  constructor(modules: ShardTableModules, routes: ShardRoutes) {
+    this.#modules = modules;
+    this.#routes = routes;
+  }
+
+  /** The shard if it is open, else null. */
+  ready(id: ShardId): Shard | null {
+    return this.#ready.get(id) ?? null;
+  }
+
+  /** Every shard that is open. */
+  all(): Iterable<Shard> {
+    return this.#ready.values();
+  }
+
+  /** Folds of retained copies that are open, for the end-of-turn flush and compaction. */
+  retainedFolds(): Iterable<FoldShard<RetainedState>> {
+    return this.#retained.values();
+  }
+
+  /** Opens the shard: recovery, replay, then ready. Throws SHARD_NOT_FOUND, SHARD_FENCED, SHARD_UNAVAILABLE. */
+  open(id: ShardId): Promise<Shard> {
+    const shard = this.#ready.get(id);
+    if (shard !== undefined) return Promise.resolve(shard);
+    let opening = this.#opening.get(id);
+    if (opening === undefined) {
+      opening = this.#open(id).finally(() => this.#opening.delete(id));
+      this.#opening.set(id, opening);
+    }
+    return opening;
+  }
+
+  /** Closes a shard; its next use opens it anew. */
+  drop(id: ShardId, error: RobustError<KernelErrorCode>): void {
+    const shard = this.#ready.get(id);
+    this.#ready.delete(id);
+    shard?.close(error);
+    const retained = this.#retained.get(id);
+    this.#retained.delete(id);
+    retained?.close(error);
+  }
+
+  modulesOf(id: ShardId): ShardModules {
+    const { metadata, journal, appender, clock } = this.#modules;
+    return { metadata, journal, appender, clock, record: () => recordOf(metadata, id) };
+  }
+
+  async #open(id: ShardId): Promise<Shard> {
+    const { metadata, topics, usage, subjects } = this.#modules;
+    const record = recordOf(metadata, id);
+    const topic = metadata.image.topics.get(record.topic);
+    if (topic === undefined || topic.internal) throw notFound(id);
+    try {
+      const retained = topics.retains(topic) ? await this.#openRetained(topic, record) : null;
+      const modules = this.modulesOf(id);
+      const config = topics.configOf(topic);
+      const shard = new Shard({ topic, config, modules, routes: this.#routes, retained, usage, subjects });
+      await shard.open();
+      this.#ready.set(id, shard);
+      if (retained !== null) {
+        this.#retained.set(id, retained);
+        // Copies made while replaying wait for the end of a turn.
+        this.#modules.appender.requestFlush();
+      }
+      return shard;
+    } catch (error) {
+      this.#modules.logger.error({ error, shard: id, topic: topic.name }, 'a shard could not be opened');
+      throw asKernelError(error as Error);
+    }
+  }
+
+  async #openRetained(topic: TopicRecord, record: ShardRecord): Promise<FoldShard<RetainedState> | null> {
+    const { metadata, topics, usage } = this.#modules;
+    const beside = metadata.image.topicsByName.get(topicKey(systemTenant, retainedTopic(topic.id)));
+    const shard = beside?.shards[record.index];
+    if (beside === undefined || shard === undefined) return null;
+    const kind = retainedKind(topic.id, beside.shards.length, usage);
+    const fold = new FoldShard(kind, record.index, topics.configOf(beside), this.modulesOf(shard));
+    await fold.open((error) => this.#routes.failed(this.#ready.get(record.id)!, error));
+    return fold;
+  }
+}
+
+function recordOf(metadata: Metadata, id: ShardId): ShardRecord {
+  const record = metadata.image.shards.get(id);
+  if (record === undefined) throw notFound(id);
+  return record;
+}
+
+function notFound(id: ShardId): RobustError<KernelErrorCode> {
+  return new RobustError('SHARD_NOT_FOUND', 'there is no such shard', { detail: { shard: id } });
+}

@@ -1,0 +1,213 @@
+import { RobustError } from '@robustmq/core';
+import type { Random, TopicId } from '@robustmq/core';
+import type { KernelErrorCode } from './errors.ts';
+import { retainedTopic } from './folds/retained.ts';
+import { isBoundTopic } from './names/topic-naming.ts';
+import type { Metadata, MetadataCommand, TopicConfigValues, TopicRecord } from './ports/metadata.ts';
+import { topicKey } from './ports/metadata.ts';
+import { parseTopicConfig, validateTopicConfig } from './topic-config.ts';
+import type { TopicConfig } from './topic-config.ts';
+
+/** The tenant of internal topics; no adapter can name it. */
+export const systemTenant = 'system';
+
+export interface TopicsOptions {
+  readonly tenant: string;
+  /** Name of the topic that takes every subject no bound topic takes; from the server's configuration. */
+  readonly defaultTopic: string;
+  readonly defaultTopicShards: number;
+  readonly defaultTopicConfig: TopicConfigValues;
+  /** Shards of a topic that is created by its first use. */
+  readonly autoCreateShards: number;
+  /** Topics that may be created by use, at most. */
+  readonly autoCreateMax: number;
+}
+
+/** Topics by name, with their effective configuration; creation and change. */
+export class Topics {
+  readonly options: TopicsOptions;
+  readonly #metadata: Metadata;
+  readonly #random: Random;
+  readonly #configs = new WeakMap<TopicRecord, TopicConfig>();
+  #creating = new Map<string, Promise<TopicRecord>>();
+
+  constructor(options: TopicsOptions, metadata: Metadata, random: Random) {
+    this.options = options;
+    this.#metadata = metadata;
+    this.#random = random;
+  }
+
+  has(id: TopicId): boolean {
+    return this.#metadata.image.topics.has(id);
+  }
+
+  byId(id: TopicId): TopicRecord | undefined {
+    const topic = this.#metadata.image.topics.get(id);
+    return topic?.internal === true ? undefined : topic;
+  }
+
+  byName(name: string): TopicRecord | undefined {
+    return this.#metadata.image.topicsByName.get(topicKey(this.options.tenant, name));
+  }
+
+  /** Topics that clients may see, in name order. */
+  list(): TopicRecord[] {
+    const topics = [...this.#metadata.image.topics.values()].filter((topic) => !topic.internal);
+    return topics.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  get defaultTopic(): TopicRecord {
+    const topic = this.byName(this.options.defaultTopic);
+    if (topic === undefined)
+      throw new RobustError<KernelErrorCode>('TOPIC_NOT_FOUND', 'the kernel has not started');
+    return topic;
+  }
+
+  isBound(topic: TopicRecord): boolean {
+    return isBoundTopic(topic, this.options.defaultTopic);
+  }
+
+  /** Whether messages may be retained under the topic's subjects. */
+  retains(topic: TopicRecord): boolean {
+    return topic.name === this.options.defaultTopic || this.isBound(topic);
+  }
+
+  configOf(topic: TopicRecord): TopicConfig {
+    let config = this.#configs.get(topic);
+    if (config === undefined) {
+      config = parseTopicConfig(topic.config);
+      this.#configs.set(topic, config);
+    }
+    return config;
+  }
+
+  /** Creates a topic. Throws TOPIC_EXISTS, TOPIC_NAME_INVALID, TOPIC_CONFIG_INVALID, TOPIC_POLICY, TOPIC_LIMIT. */
+  async create(name: string, shards: number, config: TopicConfigValues = new Map()): Promise<TopicRecord> {
+    this.checkCreation(name, shards, config);
+    const id = this.#random.bytes(16).toString('hex') as TopicId;
+    const commands: MetadataCommand[] = [
+      { kind: 'createTopic', tenant: this.options.tenant, name, id, shards, internal: false, config },
+    ];
+    if (name === this.options.defaultTopic || config.get('subject.bind') === 'true') {
+      commands.push(internalTopic(retainedTopic(id), shards, this.#random));
+    }
+    return this.#created(commands);
+  }
+
+  /** The topic, created with the defaults if it is not there; concurrent callers share one creation. */
+  async ensure(name: string): Promise<TopicRecord> {
+    const known = this.byName(name);
+    if (known !== undefined) return known;
+    let creating = this.#creating.get(name);
+    if (creating === undefined) {
+      if (this.list().length > this.options.autoCreateMax) {
+        throw new RobustError<KernelErrorCode>('TOPIC_POLICY', 'too many topics were created by their use');
+      }
+      creating = this.create(name, this.options.autoCreateShards).finally(() => this.#creating.delete(name));
+      this.#creating.set(name, creating);
+    }
+    return creating;
+  }
+
+  /** The default topic, made at the first start. */
+  async ensureDefault(): Promise<void> {
+    const { defaultTopic, defaultTopicShards, defaultTopicConfig } = this.options;
+    if (this.byName(defaultTopic) === undefined) {
+      await this.create(defaultTopic, defaultTopicShards, defaultTopicConfig);
+    }
+  }
+
+  /** An internal topic, created if it is not there. */
+  async ensureInternal(name: string, shards: number): Promise<TopicRecord> {
+    const known = this.#metadata.image.topicsByName.get(topicKey(systemTenant, name));
+    return known ?? this.#created([internalTopic(name, shards, this.#random)]);
+  }
+
+  async delete(topic: TopicRecord): Promise<void> {
+    const commands: MetadataCommand[] = [{ kind: 'deleteTopic', topic: topic.id }];
+    const retained = this.#metadata.image.topicsByName.get(topicKey(systemTenant, retainedTopic(topic.id)));
+    if (retained !== undefined) commands.push({ kind: 'deleteTopic', topic: retained.id });
+    await this.#propose(commands);
+  }
+
+  /** Grows a topic to `shards` shards. */
+  async grow(topic: TopicRecord, shards: number): Promise<void> {
+    await this.#propose([{ kind: 'addShards', topic: topic.id, shards }]);
+  }
+
+  /** Sets (or, with null, resets) configuration keys. */
+  async configure(topic: TopicRecord, changes: ReadonlyMap<string, string | null>): Promise<void> {
+    const values = new Map(topic.config);
+    for (const [name, value] of changes) {
+      if (value === null) values.delete(name);
+      else values.set(name, value);
+    }
+    validateTopicConfig(values);
+    refuseCompaction(values);
+    const commands: MetadataCommand[] = [{ kind: 'configureTopic', topic: topic.id, changes }];
+    if (values.get('subject.bind') === 'true' && topic.config.get('subject.bind') !== 'true') {
+      commands.push(internalTopic(retainedTopic(topic.id), topic.shards.length, this.#random));
+    }
+    await this.#propose(commands);
+  }
+
+  /** What `create` checks, for callers that only want to know (a dry run). */
+  checkCreation(name: string, shards: number, config: TopicConfigValues): void {
+    if (!/^[a-zA-Z0-9._-]{1,249}$/.test(name) || name === '.' || name === '..') {
+      throw new RobustError<KernelErrorCode>(
+        'TOPIC_NAME_INVALID',
+        'a topic name is 1 to 249 of [a-zA-Z0-9._-]',
+        {
+          detail: { name },
+        },
+      );
+    }
+    if (name.startsWith('__')) {
+      throw new RobustError<KernelErrorCode>('TOPIC_POLICY', 'names that begin with __ belong to the system');
+    }
+    if (!Number.isInteger(shards) || shards < 1 || shards > 10_000) {
+      throw new RobustError<KernelErrorCode>('SHARD_COUNT_INVALID', 'a topic has 1 to 10,000 shards', {
+        detail: { shards },
+      });
+    }
+    validateTopicConfig(config);
+    refuseCompaction(config);
+    if (this.byName(name) !== undefined) {
+      throw new RobustError<KernelErrorCode>('TOPIC_EXISTS', 'a topic of this name exists', {
+        detail: { name },
+      });
+    }
+  }
+
+  async #created(commands: readonly MetadataCommand[]): Promise<TopicRecord> {
+    const [first] = await this.#propose(commands);
+    return first!.topic!;
+  }
+
+  async #propose(commands: readonly MetadataCommand[]): Promise<{ topic?: TopicRecord }[]> {
+    const results = await this.#metadata.propose(commands);
+    return results.map((result) => {
+      if (result instanceof Error) throw result;
+      return result;
+    });
+  }
+}
+
+function internalTopic(name: string, shards: number, random: Random): MetadataCommand {
+  const id = random.bytes(16).toString('hex') as TopicId;
+  const config = new Map([
+    ['retention.ms', '-1'],
+    ['segment.bytes', String(16 * 1024 * 1024)],
+  ]);
+  return { kind: 'createTopic', tenant: systemTenant, name, id, shards, internal: true, config };
+}
+
+/** Compaction of topics that clients write does not exist yet, and is refused rather than ignored. */
+function refuseCompaction(config: TopicConfigValues): void {
+  if (config.get('cleanup.policy')?.includes('compact') === true) {
+    throw new RobustError<KernelErrorCode>(
+      'TOPIC_CONFIG_INVALID',
+      'cleanup.policy=compact is not available yet',
+    );
+  }
+}
