@@ -39,9 +39,14 @@ export {
   responseCorrelationId,
   responseElementsMax,
 } from './codec.ts';
+export type { ErrorName, ErrorNumber } from './error-codes.ts';
+export { errorCodes, errorName } from './error-codes.ts';
 export type { KafkaCodecErrorCode } from './errors.ts';
+export { FetchRequestColumns } from './fetch-request-columns.ts';
 export { gatherBytesMin } from './piece-writer.ts';
+export { ProduceRequestCursor } from './produce-request-cursor.ts';
 export { apis } from './registry.ts';
 export type { RequestHeader } from './request-header.ts';
 export { decodeRequestHeader } from './request-header.ts';
+export { ownedRequestBytesMin, RequestReader } from './request-reader.ts';
 export { maxInt64, zeroUuid } from './wire.ts';
