@@ -25,6 +25,7 @@ export function decodeAuth(body: BodyReader, fromClient: boolean): AuthPacket {
   return { type: 'auth', reasonCode: code, properties };
 }
 
+/** AUTH, which only MQTT 5 has. */
 export function encodeAuth(packet: Omit<AuthPacket, 'type'>): Buffer {
   const body = new BodyWriter();
   writeReason(body, packet.reasonCode, packet.properties);

@@ -13,7 +13,10 @@ import { PublishView } from './publish-view.ts';
 import { decodeSuback, decodeSubscribe, decodeUnsuback, decodeUnsubscribe } from './subscribe-codec.ts';
 import { TopicCache } from './topic-cache.ts';
 
-/** Receives what a reader finds, in order. A method may call `reader.stop()`, but neither `push` nor `resume`. */
+/**
+ * Receives what a reader finds, in order. A method may call `reader.stop()`, but neither `push` nor `resume`; if it throws,
+ * the reader has failed as on a bad packet.
+ */
 export interface PacketSink {
   /** A PUBLISH; `view` is valid during the call only. */
   publish(view: PublishView): void;
@@ -23,6 +26,7 @@ export interface PacketSink {
   packet(packet: ControlPacket): void;
 }
 
+/** What a reader needs to know. */
 export interface PacketReaderOptions {
   /** Whose end this is: a server reads what clients send, and its first packet must be CONNECT. */
   role: PeerRole;

@@ -13,6 +13,7 @@ import type {
 /** Protocol level on the wire: MQTT 3.1, 3.1.1 and 5.0. */
 export type ProtocolVersion = 3 | 4 | 5;
 
+/** Quality of service. */
 export type Qos = 0 | 1 | 2;
 
 /** Packet types, the upper four bits of the first byte. */
@@ -34,6 +35,7 @@ export const packetType = {
   auth: 15,
 } as const;
 
+/** The message that a server publishes when a connection ends badly. */
 export interface Will {
   topic: string;
   payload: Buffer;
@@ -42,6 +44,7 @@ export interface Will {
   properties: WillProperties;
 }
 
+/** First packet of a client. */
 export interface ConnectPacket {
   type: 'connect';
   version: ProtocolVersion;
@@ -57,6 +60,7 @@ export interface ConnectPacket {
   properties: ConnectProperties;
 }
 
+/** Answer to CONNECT. */
 export interface ConnackPacket {
   type: 'connack';
   sessionPresent: boolean;
@@ -78,8 +82,10 @@ export interface PublishPacket {
   properties: PublishProperties;
 }
 
+/** The four acknowledgements of QoS 1 and 2. */
 export type AckKind = 'puback' | 'pubrec' | 'pubrel' | 'pubcomp';
 
+/** An acknowledgement as a value; `sink.ack` gets its parts instead. */
 export interface AckPacket {
   type: AckKind;
   packetId: number;
@@ -87,6 +93,7 @@ export interface AckPacket {
   properties: ReasonProperties;
 }
 
+/** One filter of a SUBSCRIBE. Before MQTT 5 only filter and QoS are sent. */
 export interface Subscription {
   /** As sent, with `$share/group/` if it is shared. */
   filter: string;
@@ -96,6 +103,7 @@ export interface Subscription {
   retainHandling: 0 | 1 | 2;
 }
 
+/** Asks for subscriptions: at least one, at most `filtersPerPacketMax`. */
 export interface SubscribePacket {
   type: 'subscribe';
   packetId: number;
@@ -103,6 +111,7 @@ export interface SubscribePacket {
   properties: SubscribeProperties;
 }
 
+/** One code for each filter of a SUBSCRIBE, in its order. */
 export interface SubackPacket {
   type: 'suback';
   packetId: number;
@@ -110,6 +119,7 @@ export interface SubackPacket {
   properties: ReasonProperties;
 }
 
+/** Ends subscriptions. */
 export interface UnsubscribePacket {
   type: 'unsubscribe';
   packetId: number;
@@ -117,6 +127,7 @@ export interface UnsubscribePacket {
   properties: UnsubscribeProperties;
 }
 
+/** Answer to UNSUBSCRIBE. */
 export interface UnsubackPacket {
   type: 'unsuback';
   packetId: number;
@@ -125,14 +136,17 @@ export interface UnsubackPacket {
   properties: ReasonProperties;
 }
 
+/** Sign of life of a client. */
 export interface PingreqPacket {
   type: 'pingreq';
 }
 
+/** Answer to PINGREQ. */
 export interface PingrespPacket {
   type: 'pingresp';
 }
 
+/** Last packet of either side; before MQTT 5 of a client only. */
 export interface DisconnectPacket {
   type: 'disconnect';
   /** 0 before MQTT 5. */
@@ -140,6 +154,7 @@ export interface DisconnectPacket {
   properties: DisconnectProperties;
 }
 
+/** A step of enhanced authentication. */
 export interface AuthPacket {
   type: 'auth';
   reasonCode: number;
@@ -159,4 +174,5 @@ export type ControlPacket =
   | DisconnectPacket
   | AuthPacket;
 
+/** Any packet as a value. */
 export type Packet = ControlPacket | PublishPacket | AckPacket;

@@ -4,8 +4,9 @@ import { scanText } from './text.ts';
 import { scanTopicName } from './topic.ts';
 import { readVarint, varintSize } from './varint.ts';
 
-/** Most user properties that a client may put into one packet, and their bytes (names and values). */
+/** Most user properties that a client may put into one packet. */
 export const userPropertiesMax = 64;
+/** Most bytes of their names and values together. */
 export const userPropertyBytesMax = 8192;
 
 /** Sections that a client sends: the limits on user properties bind senders only. */

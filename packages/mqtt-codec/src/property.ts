@@ -32,10 +32,11 @@ export interface Properties {
   sharedSubscriptionsAvailable?: boolean;
 }
 
-export type PropertyName = keyof Properties;
+type PropertyName = keyof Properties;
 
 /** What most answers may carry. */
 export type ReasonProperties = Pick<Properties, 'reasonString' | 'userProperties'>;
+/** CONNECT. */
 export type ConnectProperties = Pick<
   Properties,
   | 'sessionExpiry'
@@ -48,6 +49,7 @@ export type ConnectProperties = Pick<
   | 'authenticationMethod'
   | 'authenticationData'
 >;
+/** CONNACK. */
 export type ConnackProperties = ReasonProperties &
   Pick<
     Properties,
@@ -67,6 +69,7 @@ export type ConnackProperties = ReasonProperties &
     | 'authenticationMethod'
     | 'authenticationData'
   >;
+/** PUBLISH; `subscriptionIdentifiers` only from a server. */
 export type PublishProperties = Pick<
   Properties,
   | 'payloadFormat'
@@ -78,6 +81,7 @@ export type PublishProperties = Pick<
   | 'subscriptionIdentifiers'
   | 'contentType'
 >;
+/** The will in CONNECT. */
 export type WillProperties = Pick<
   Properties,
   | 'willDelay'
@@ -88,10 +92,13 @@ export type WillProperties = Pick<
   | 'correlationData'
   | 'userProperties'
 >;
-/** `subscriptionIdentifiers` has one element here. */
+/** SUBSCRIBE; `subscriptionIdentifiers` has one element here. */
 export type SubscribeProperties = Pick<Properties, 'subscriptionIdentifiers' | 'userProperties'>;
+/** UNSUBSCRIBE. */
 export type UnsubscribeProperties = Pick<Properties, 'userProperties'>;
+/** DISCONNECT; `sessionExpiry` only from a client, `serverReference` only from a server. */
 export type DisconnectProperties = ReasonProperties & Pick<Properties, 'sessionExpiry' | 'serverReference'>;
+/** AUTH. */
 export type AuthProperties = ReasonProperties &
   Pick<Properties, 'authenticationMethod' | 'authenticationData'>;
 

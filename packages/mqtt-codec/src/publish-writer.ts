@@ -1,6 +1,6 @@
 import { codecError } from './error.ts';
 import type { ProtocolVersion, PublishPacket, Qos } from './packet.ts';
-import { noProperties, propertiesSize, writeProperties } from './property-codec.ts';
+import { propertiesSize, writeProperties } from './property-codec.ts';
 import type { PublishProperties } from './property.ts';
 import { textBytesMax } from './text.ts';
 import { checkRemainingLength, varintSize, writeVarint } from './varint.ts';
@@ -109,6 +109,7 @@ export interface PublishTemplate {
   readonly packetIdAt: number;
 }
 
+/** Encodes `frame` once; its packet id, DUP and RETAIN are only what `writeTemplate` replaces. */
 export function createPublishTemplate(frame: PublishFrame): PublishTemplate {
   const bytes = Buffer.allocUnsafe(publishSize(frame));
   writePublish(bytes, 0, frame);
@@ -140,12 +141,11 @@ export function patchPacketId(target: Uint8Array, at: number, packetId: number):
 
 /** A PUBLISH from a value; for clients and tests. */
 export function encodePublish(version: ProtocolVersion, packet: Omit<PublishPacket, 'type'>): Buffer {
-  const { properties } = packet;
   const frame: PublishFrame = {
     ...packet,
     version,
     topic: Buffer.from(packet.topic),
-    properties: properties === noProperties ? null : encodePublishProperties(properties),
+    properties: encodePublishProperties(packet.properties),
     receiverProperties: null,
   };
   const target = Buffer.allocUnsafe(publishSize(frame));

@@ -65,6 +65,7 @@ function readOptions(filter: string, byte: number, version: ProtocolVersion): Su
   };
 }
 
+/** SUBSCRIBE of a client. */
 export function encodeSubscribe(version: ProtocolVersion, packet: Omit<SubscribePacket, 'type'>): Buffer {
   const body = new BodyWriter().packetId(packet.packetId);
   if (version === 5) body.properties(packet.properties);
@@ -88,6 +89,7 @@ export function decodeUnsubscribe(body: BodyReader, version: ProtocolVersion): U
   return { type: 'unsubscribe', packetId, filters, properties };
 }
 
+/** UNSUBSCRIBE of a client. */
 export function encodeUnsubscribe(version: ProtocolVersion, packet: Omit<UnsubscribePacket, 'type'>): Buffer {
   const body = new BodyWriter().packetId(packet.packetId);
   if (version === 5) body.properties(packet.properties);
