@@ -9,7 +9,7 @@ export type ShardId = Branded<number, 'ShardId'>;
 export type SegmentId = Branded<number, 'SegmentId'>;
 /** Broker (or journal) node id, below 2^31. */
 export type NodeId = Branded<number, 'NodeId'>;
-/** Ownership epoch of a shard: only ever +1, below 2^31 (it is Kafka's leader epoch as it stands). */
+/** Ownership epoch of a shard: only ever +1, below 2^31. */
 export type Epoch = Branded<number, 'Epoch'>;
 /** Record index in a shard; never a byte position. A safe integer. */
 export type Offset = number;
