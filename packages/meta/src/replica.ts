@@ -8,7 +8,8 @@ type Listener = (update: MetadataUpdate) => void;
 export class Replica {
   readonly state: MetadataState;
   readonly #logger: Logger;
-  readonly #listeners = new Set<Listener>();
+  /** With the revision that each one began to watch at. */
+  readonly #listeners = new Map<Listener, number>();
 
   constructor(state: MetadataState, logger: Logger) {
     this.state = state;
@@ -29,15 +30,15 @@ export class Replica {
   watch(listener: Listener): () => void {
     // A wrapper of its own, so that one function can watch twice and each watch ends alone.
     const watching: Listener = (update) => listener(update);
-    this.#listeners.add(watching);
+    this.#listeners.set(watching, this.state.index);
     return () => {
       this.#listeners.delete(watching);
     };
   }
 
   #tell(update: MetadataUpdate): void {
-    for (const listener of [...this.#listeners]) {
-      if (!this.#listeners.has(listener)) continue;
+    for (const [listener, since] of this.#listeners) {
+      if (since >= update.revision) continue;
       try {
         listener(update);
       } catch (error) {

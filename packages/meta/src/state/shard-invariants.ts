@@ -34,14 +34,14 @@ function assertSegments(shard: StoredShard): void {
     assert(segment.writerEpoch <= shard.ownerEpoch, 'I1: no segment is of a later epoch than its shard');
     if (after === undefined) break;
     assert(segment.state === 'sealed', 'I3: only the last segment is open');
-    assert(reach(segment.endOffset, holes) === after.baseOffset, 'I3: bases are contiguous apart from holes');
+    assert(follows(segment.endOffset, after.baseOffset, holes), 'I3: bases are contiguous apart from holes');
     assert(segment.writerEpoch <= after.writerEpoch, 'I1: writer epochs never decrease along a log');
   }
   const last = segments.at(-1);
   if (last === undefined) return;
   if (last.state === 'open')
     assert(shard.nextBase === last.baseOffset, 'I3: an open segment is the next base');
-  else assert(reach(last.endOffset, holes) === shard.nextBase, 'I3: the next base follows the last segment');
+  else assert(follows(last.endOffset, shard.nextBase, holes), 'I3: the next base follows the last segment');
 }
 
 /** I4: what was sealed is the same object as long as it is listed. */
@@ -60,9 +60,10 @@ function assertSealedKept(after: readonly SegmentRecord[], before: readonly Segm
   }
 }
 
-/** The offset where a segment that follows `end` begins. */
-function reach(end: Offset, holes: readonly Hole[]): Offset {
+/** Whether nothing but recorded holes lies between `end` and `base`. */
+function follows(end: Offset, base: Offset, holes: readonly Hole[]): boolean {
   let at = end;
-  for (const hole of holes) if (hole.from === at) at = hole.to;
-  return at;
+  for (let hole = 0; at !== base && hole < holes.length; hole++)
+    if (holes[hole]!.from === at) at = holes[hole]!.to;
+  return at === base;
 }
