@@ -47,7 +47,7 @@ export function fromLoad(row: Row, server: string, result: LoadResult): Measurem
     // Milliseconds a megabyte and microseconds a message are both thousandths of a second per unit above.
     cpu: serverCpuSeconds === null || units === 0 ? null : (serverCpuSeconds * 1000) / units,
     serverBusy: serverCpuSeconds === null ? null : serverCpuSeconds / seconds,
-    generatorBusy: result.generatorCpuSeconds / seconds,
+    generatorBusy: row.unit === 'connectionKib' ? null : result.generatorCpuSeconds / seconds,
     expected,
     arrived,
     error: lossOf(row, result),

@@ -58,7 +58,9 @@ async function runGroup(
       options.signal.throwIfAborted();
       try {
         const target = await spec.open(join(options.folder, `${spec.name}-${group}`));
-        sessions.push(new LoadSession(target, group, options));
+        sessions.push(
+          new LoadSession(target, group, { ...options, warmupMs: spec.warmupMs ?? options.warmupMs }),
+        );
       } catch (error) {
         for (const row of rows) note(failed(row, spec.name, messageOf(error)));
       }

@@ -20,7 +20,7 @@ export async function runProduce(job: ProduceJob): Promise<LoadResult> {
       const options = { batch, recordsPerBatch: job.recordsPerBatch, inFlight: job.inFlight, partition };
       lanes.push(await ProduceLane.open(job, fault, options));
     }
-    for (const lane of lanes) lane.pump();
+    for (const lane of lanes) lane.start();
     const total = (of: (lane: ProduceLane) => number) => lanes.reduce((sum, lane) => sum + of(lane), 0);
     const acked = () => total((lane) => lane.acked) * job.recordsPerBatch;
     const timed = await measure(job, fault, { count: acked, bytesEach: job.valueBytes });
@@ -42,11 +42,11 @@ export async function runFill(job: FillJob): Promise<LoadResult> {
     await ensureTopic(job.endpoint, job.topic, 1);
     const batch = recordBatch(randomBytes(job.valueBytes), job.recordsPerBatch, Date.now());
     const requests = Math.ceil(job.records / job.recordsPerBatch);
-    const options = { batch, recordsPerBatch: job.recordsPerBatch, inFlight: 5, partition: 0, requests };
+    const options = { batch, recordsPerBatch: job.recordsPerBatch, inFlight: 5, partition: 0 };
     const lane = await ProduceLane.open(job, fault, options);
     lanes.push(lane);
     const startedAtMs = performance.now();
-    lane.pump();
+    lane.start(requests);
     await fault.race(
       drain(
         () => lane.acked >= requests,
@@ -78,9 +78,12 @@ interface LaneOptions {
   readonly recordsPerBatch: number;
   readonly inFlight: number;
   readonly partition: number;
-  /** Stops by itself after this many. */
-  readonly requests?: number;
 }
+
+/** Unknown topic, no leader, not the leader: what a broker may say for a moment after a topic's creation. */
+const leaderErrors: ReadonlySet<number> = new Set([3, 5, 6]);
+const refusalsMax = 200;
+const refusalPauseMs = 50;
 
 /** One connection to one partition; checks that answers come in order and offsets follow each other. */
 class ProduceLane {
@@ -91,14 +94,15 @@ class ProduceLane {
   readonly #ring: FrameRing;
   readonly #inFlight: number;
   readonly #recordsPerBatch: number;
-  #limit: number;
+  #limit = 1;
+  #primed: () => void = () => undefined;
+  #refusals = 0;
   #socket: Socket | null = null;
 
   private constructor(topic: string, options: LaneOptions) {
     const frame = produceFrame(topic, options.partition, options.batch);
     this.#inFlight = options.inFlight;
     this.#recordsPerBatch = options.recordsPerBatch;
-    this.#limit = options.requests ?? Number.MAX_SAFE_INTEGER;
     this.#ring = new FrameRing(frame, options.inFlight, (bytes, at, sequence) => {
       bytes.writeInt32BE(sequence, at + correlationAt);
     });
@@ -110,12 +114,27 @@ class ProduceLane {
       endpoint: job.endpoint,
       fault,
       onFrame: (bytes, at) => lane.#answer(bytes, at),
-      afterChunk: () => lane.pump(),
+      afterChunk: () => lane.#pump(),
     });
+    await fault.race(lane.#prime());
     return lane;
   }
 
-  pump(): void {
+  /** Sends one batch alone until the partition's leader has taken up its work. */
+  #prime(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#primed = resolve;
+      this.#pump();
+    });
+  }
+
+  /** Keeps requests in flight until `stop`, or until the lane has sent `requests` since it was opened. */
+  start(requests = Number.MAX_SAFE_INTEGER): void {
+    this.#limit = requests;
+    this.#pump();
+  }
+
+  #pump(): void {
     const to = Math.min(this.acked + this.#inFlight, this.#limit);
     if (this.#socket === null || to <= this.sent) return;
     this.#ring.send(this.#socket, this.sent, to);
@@ -134,6 +153,13 @@ class ProduceLane {
     const correlation = bytes.readInt32BE(at);
     if (correlation !== this.acked) throw new Error(`answer ${correlation} came where ${this.acked} was due`);
     const { error, baseOffset } = readProduce(bytes, at);
+    if (this.#limit === 1 && leaderErrors.has(error) && this.#refusals++ < refusalsMax) {
+      setTimeout(() => {
+        this.sent = 0;
+        this.#pump();
+      }, refusalPauseMs);
+      return;
+    }
     if (error !== 0) throw new Error(`Produce answered with error ${error}`);
     if (this.nextOffset === -1) this.firstOffset = baseOffset;
     else if (baseOffset !== this.nextOffset) {
@@ -141,5 +167,6 @@ class ProduceLane {
     }
     this.nextOffset = baseOffset + this.#recordsPerBatch;
     this.acked++;
+    if (this.#limit === 1) this.#primed();
   }
 }

@@ -16,7 +16,6 @@ export function robustmqSpec(): TargetSpec {
   return {
     name: 'robustmq',
     protocols: ['mqtt', 'kafka'],
-    restartable: true,
     startRuns: 3,
     open: async (folder) => {
       if (!existsSync(serverMain)) throw new Error('packages/server is not built');
@@ -57,7 +56,6 @@ export function runningSpec(server: RunningServer): TargetSpec {
   return {
     name: 'robustmq',
     protocols,
-    restartable: false,
     startRuns: 0,
     open: async () => ({ name: 'robustmq', ...server, startMs: null, stop: async () => undefined }),
   };
@@ -68,7 +66,6 @@ export function mosquittoSpec(command: string): TargetSpec {
   return {
     name: 'mosquitto',
     protocols: ['mqtt'],
-    restartable: true,
     startRuns: 3,
     open: async (folder) => {
       mkdirSync(folder, { recursive: true });
@@ -88,7 +85,6 @@ export function aedesSpec(): TargetSpec {
   return {
     name: 'aedes',
     protocols: ['mqtt'],
-    restartable: true,
     startRuns: 3,
     open: async (folder) => {
       const mqttPort = await freePort();
@@ -103,7 +99,6 @@ export function echoSpec(): TargetSpec {
   return {
     name: 'echo',
     protocols: ['mqtt', 'kafka'],
-    restartable: true,
     startRuns: 3,
     open: async (folder) => {
       const mqttPort = await freePort();

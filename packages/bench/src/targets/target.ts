@@ -18,9 +18,9 @@ export type Protocol = 'mqtt' | 'kafka';
 export interface TargetSpec {
   readonly name: string;
   readonly protocols: readonly Protocol[];
-  /** False for a server that the benchmark did not start and cannot start again. */
-  readonly restartable: boolean;
-  /** How often its start is timed. */
+  /** How often its start is timed; 0 for a server that the benchmark does not start. */
   readonly startRuns: number;
+  /** Load before the timed window, where the usual warm-up is too short for a fair figure. */
+  readonly warmupMs?: number;
   open(folder: string): Promise<Target>;
 }
