@@ -1,1 +1,2 @@
-export {};
+export type { AdminModules, AdminOptions, MetricSource } from './admin-server.ts';
+export { AdminServer } from './admin-server.ts';

@@ -21,7 +21,12 @@ const listener = (defaultPort: number) =>
 const schema = z.strictObject({
   /** Folder of all state of this process. */
   dataDir: z.string().min(1).default('./data'),
-  nodeId: z.number().int().min(0).max(2 ** 31 - 1).default(1),
+  nodeId: z
+    .number()
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1)
+    .default(1),
   /** Needed for any listener that is not on a loopback address: until authentication exists everybody may do all. */
   allowAnonymous: z.boolean().default(false),
   listeners: z
@@ -42,10 +47,22 @@ const schema = z.strictObject({
   storage: z
     .strictObject({
       /** Size of one file of the journal's write-ahead log, and of all of them. */
-      walFileBytes: z.number().int().min(1024 * 1024).default(32 * 1024 * 1024),
-      walBytesMax: z.number().int().min(4 * 1024 * 1024).default(512 * 1024 * 1024),
+      walFileBytes: z
+        .number()
+        .int()
+        .min(1024 * 1024)
+        .default(32 * 1024 * 1024),
+      walBytesMax: z
+        .number()
+        .int()
+        .min(4 * 1024 * 1024)
+        .default(512 * 1024 * 1024),
       /** Space that stays free; new data is refused before it is used. */
-      reserveBytes: z.number().int().min(1024 * 1024).default(64 * 1024 * 1024),
+      reserveBytes: z
+        .number()
+        .int()
+        .min(1024 * 1024)
+        .default(64 * 1024 * 1024),
     })
     .prefault({}),
 });
@@ -85,12 +102,17 @@ function readYaml(path: string): Record<string, unknown> {
   try {
     value = parse(readFileSync(path, 'utf8'));
   } catch (cause) {
-    throw new RobustError<ConfigErrorCode>('CONFIG_UNREADABLE', `${path} can not be read: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw new RobustError<ConfigErrorCode>(
+      'CONFIG_UNREADABLE',
+      `${path} can not be read: ${(cause as Error).message}`,
+      {
+        cause,
+      },
+    );
   }
   if (value === null) return {};
-  if (typeof value !== 'object' || Array.isArray(value)) throw invalid(`${path} holds no mapping of keys to values`);
+  if (typeof value !== 'object' || Array.isArray(value))
+    throw invalid(`${path} holds no mapping of keys to values`);
   return value as Record<string, unknown>;
 }
 
@@ -98,7 +120,9 @@ function readYaml(path: string): Record<string, unknown> {
 function keyPath(name: string): string[] {
   return name
     .split('__')
-    .map((level) => level.toLowerCase().replace(/_([a-z0-9])/g, (_all, letter: string) => letter.toUpperCase()));
+    .map((level) =>
+      level.toLowerCase().replace(/_([a-z0-9])/g, (_all, letter: string) => letter.toUpperCase()),
+    );
 }
 
 function setPath(values: Record<string, unknown>, path: readonly string[], value: unknown): void {
