@@ -64,6 +64,11 @@ export class FilterEntry {
     return this.#match;
   }
 
+  /** Appends the subscriptions in the order of subscribing. */
+  appendTo(list: Subscription[]): void {
+    for (const subscription of this.#subscriptions) list.push(subscription);
+  }
+
   #changed(): void {
     this.version = ++lastVersion;
     this.#match = null;
