@@ -42,7 +42,7 @@ const values = fc.oneof(
 
 describe('semantics 2.2: names of users and names of ours', () => {
   test('a name of the table or one that begins with mq is stored as mq-up:name and restored', () => {
-    for (const name of [...Object.values(headerNames), 'mqtt', 'mq-key;base64', 'mq-up:a', 'mq-']) {
+    for (const name of [...Object.values(headerNames), 'mqx', 'mq-key;base64', 'mq-up:a', 'mq-']) {
       expect(escapeUserName(name)).toBe(`mq-up:${name}`);
       expect(unescapeUserName(escapeUserName(name))).toBe(name);
       expect(isPlainName(name)).toBe(false);
