@@ -1,1 +1,3 @@
-export {};
+export type { KafkaModules, KafkaOptions } from './adapter.ts';
+export type { KafkaCounters } from './metrics.ts';
+export { createKafkaAdapter, KafkaAdapter } from './server.ts';

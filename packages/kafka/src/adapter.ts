@@ -1,0 +1,43 @@
+import type { Clock, Logger, Random } from '@robustmq/core';
+import type { Kernel } from '@robustmq/kernel';
+import type { RequestHeader } from '@robustmq/kafka-codec';
+import type { KafkaCounters } from './metrics.ts';
+
+export interface KafkaOptions {
+  readonly host: string;
+  /** 0 takes a free port. */
+  readonly port: number;
+  /** What clients are told to connect to; default: the bound address. */
+  readonly advertisedHost?: string;
+  readonly advertisedPort?: number;
+  readonly nodeId: number;
+  /** Longest request, bytes. Default 100 MiB. */
+  readonly maxRequestBytes?: number;
+  /** A connection without a request for this long is closed. Default 10 min. */
+  readonly idleMs?: number;
+}
+
+export interface KafkaModules {
+  readonly kernel: Kernel;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+}
+
+/** What handlers work with: one per adapter. */
+export interface KafkaContext extends KafkaModules {
+  readonly options: KafkaOptions;
+  readonly counters: KafkaCounters;
+  /** The advertised address. */
+  broker(): { nodeId: number; host: string; port: number };
+}
+
+/** One request as a handler sees it. The frame stays valid until the response is written. */
+export interface Request extends RequestHeader {
+  readonly frame: Buffer;
+}
+
+/** The pieces of a response; null: the request has none. */
+export type Answer = readonly Buffer[] | null;
+
+export type Handler = (context: KafkaContext, request: Request) => Answer | Promise<Answer>;

@@ -1,0 +1,48 @@
+import {
+  advertised,
+  apiVersions,
+  encodeResponse,
+  errorCodes,
+  fetch,
+  initProducerId,
+  listOffsets,
+  metadata,
+  produce,
+} from '@robustmq/kafka-codec';
+import type { Answer, Handler, Request } from '../adapter.ts';
+import { handleFetch } from './fetch.ts';
+import { handleInitProducerId } from './init-producer-id.ts';
+import { handleListOffsets } from './list-offsets.ts';
+import { handleMetadata } from './metadata.ts';
+import { handleProduce } from './produce.ts';
+
+/** Every API that this server implements; what is not here is not advertised. */
+const handlers = new Map<number, Handler>([
+  [produce.key, handleProduce],
+  [fetch.key, handleFetch],
+  [listOffsets.key, handleListOffsets],
+  [metadata.key, handleMetadata],
+  [initProducerId.key, handleInitProducerId],
+  [apiVersions.key, (_context, request) => answerApiVersions(request)],
+]);
+
+const offered = advertised.filter((api) => handlers.has(api.apiKey));
+const served = new Map(offered.map((api) => [api.apiKey, api]));
+
+/** The handler of a request; null when the connection is to be closed, as for any unknown key or version. */
+export function handlerOf(apiKey: number, apiVersion: number): Handler | null {
+  const api = served.get(apiKey);
+  if (api === undefined) return null;
+  // A client that is newer than we are asks for versions with one that we do not know, and is told ours.
+  if (apiKey === apiVersions.key) return handlers.get(apiKey) ?? null;
+  return apiVersion < api.serveMin || apiVersion > api.max ? null : (handlers.get(apiKey) ?? null);
+}
+
+function answerApiVersions(request: Request): Answer {
+  const range = served.get(apiVersions.key)!;
+  const known = request.apiVersion >= 0 && request.apiVersion <= range.max;
+  return encodeResponse(apiVersions, known ? request.apiVersion : 0, request.correlationId, {
+    errorCode: known ? errorCodes.NONE : errorCodes.UNSUPPORTED_VERSION,
+    apiKeys: offered.map((api) => ({ apiKey: api.apiKey, minVersion: api.min, maxVersion: api.max })),
+  });
+}

@@ -1,0 +1,14 @@
+/** What the adapter has done since its start. */
+export interface KafkaCounters {
+  connections: number;
+  requests: number;
+  producedBatches: number;
+  producedBytes: number;
+  fetchedBytes: number;
+  /** Connections closed for what they sent. */
+  protocolErrors: number;
+}
+
+export function createKafkaCounters(): KafkaCounters {
+  return { connections: 0, requests: 0, producedBatches: 0, producedBytes: 0, fetchedBytes: 0, protocolErrors: 0 };
+}
