@@ -1,11 +1,14 @@
-// Builds the workspace and runs the comparison with other brokers; arguments go to packages/bench.
-import { spawnSync } from 'node:child_process';
+// `npm run bench`: installs and builds what is missing, then compares with other brokers; see packages/bench.
+import { spawn } from 'node:child_process';
 import { join } from 'node:path';
+import { install } from './install.mjs';
 import { pnpm, root } from './pnpm.mjs';
 
-// The build's own output goes to stderr: stdout is the table, or with --json nothing but JSON.
-const build = pnpm(['exec', 'tsc', '-b'], { stdio: ['ignore', 2, 2] });
-if (build.status !== 0) process.exit(build.status ?? 1);
+install();
+// The compiler's messages go to stderr: stdout is the table, or with --json nothing but JSON.
+const built = pnpm(['exec', 'tsc', '-b'], { stdio: ['ignore', 2, 2] });
+if (built.status !== 0) process.exit(built.status ?? 1);
 const main = join(root, 'packages', 'bench', 'dist', 'main.js');
-const bench = spawnSync(process.execPath, [main, ...process.argv.slice(2)], { cwd: root, stdio: 'inherit' });
-process.exit(bench.status ?? 1);
+const bench = spawn(process.execPath, [main, ...process.argv.slice(2)], { cwd: root, stdio: 'inherit' });
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => bench.kill(signal));
+bench.on('exit', (code, signal) => process.exit(signal === null ? (code ?? 1) : 1));

@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Measurement } from './measurement.ts';
+import { type Measurement, ratio } from './measurement.ts';
 import { type BenchOptions, parseOptions, usage } from './options.ts';
 import { findPeers, type SkippedPeer } from './peers.ts';
 import { allRows, chooseRows, type Row } from './rows.ts';
@@ -57,7 +57,9 @@ function format(report: Report, options: BenchOptions): string {
   const { rows, measurements, skipped } = report;
   if (options.json) {
     const plain = rows.map(({ id, title, unit }) => ({ id, title, unit }));
-    return `${JSON.stringify({ machine, seconds: options.seconds, rows: plain, measurements, skipped }, null, 2)}\n`;
+    const compared = measurements.map((each) => ({ ...each, subjectOverThis: ratios(each, measurements) }));
+    const document = { machine, seconds: options.seconds, rows: plain, measurements: compared, skipped };
+    return `${JSON.stringify(document, null, 2)}\n`;
   }
   const missing = skipped.map((peer) => `  skipped ${peer.name}: ${peer.reason}\n`).join('');
   const about = `${machine.cores} x ${machine.cpu}, Node ${machine.node}, ${options.seconds} s a row`;
@@ -65,6 +67,13 @@ function format(report: Report, options: BenchOptions): string {
     .filter(({ error }) => error?.includes('\n'))
     .map(({ server, error }) => `\n${server}: ${error}\n`);
   return `${about}\n\n${formatTable(rows, measurements, subjectName)}${missing}${[...new Set(errors)].join('')}`;
+}
+
+/** Subject's figures over a peer's in the same row; null for the subject itself. */
+function ratios(peer: Measurement, all: readonly Measurement[]) {
+  const subject = all.find(({ row, server }) => row === peer.row && server === subjectName);
+  if (subject === undefined || subject === peer || subject.error !== null || peer.error !== null) return null;
+  return { value: ratio(subject.value, peer.value), cpu: ratio(subject.cpu, peer.cpu) };
 }
 
 try {

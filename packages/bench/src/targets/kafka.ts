@@ -9,7 +9,7 @@ const log4jVersion = '2.25.1';
 const javaMajorMin = 17;
 const heap = '1g';
 /** Until the JVM has compiled the produce path, its CPU a megabyte is several times what it becomes. */
-const jitWarmupMs = 10_000;
+const jitWarmupMs = 15_000;
 
 /**
  * Apache Kafka, one node, from its published jars; `flush` makes it fsync every append, as RobustMQ
