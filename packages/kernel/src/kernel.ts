@@ -2,7 +2,6 @@ import { RobustError } from '@robustmq/core';
 import type { Clock, Lifecycle, Logger, NodeId, Offset, Random, ShardId, Timer } from '@robustmq/core';
 import { CatchUp } from './delivery/catch-up.ts';
 import { BatchDecoder } from './delivery/batch-decoder.ts';
-import type { Decompress } from './delivery/batch-decoder.ts';
 import type { DeliveryPort } from './delivery/delivery-port.ts';
 import { Dispatcher } from './delivery/dispatcher.ts';
 import { SubscriptionTable } from './delivery/subscription-table.ts';
@@ -19,6 +18,7 @@ import { ProducerIds } from './producer-ids.ts';
 import { Publisher } from './publish/publisher.ts';
 import { trimDue } from './retention.ts';
 import { Router } from './router/router.ts';
+import { SectionDecoder } from './router/section-decoder.ts';
 import type { Shard } from './shards/shard.ts';
 import { ShardTable } from './shards/shard-table.ts';
 import type { TopicsOptions } from './topics.ts';
@@ -48,7 +48,6 @@ export interface KernelModules {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
-  readonly decompress: Decompress;
 }
 
 /**
@@ -93,7 +92,9 @@ export class Kernel implements Lifecycle {
           ),
       },
     });
-    const decoder = new BatchDecoder(this.router, this.subjects, modules.decompress);
+    const sections = new SectionDecoder(clock);
+    const decompress = sections.decode.bind(sections);
+    const decoder = new BatchDecoder(this.router, this.subjects, decompress);
     this.dispatcher = new Dispatcher(this.router, metadata, decoder, logger);
     mesh.listen(this.dispatcher);
     this.#shards = new ShardTable(
@@ -138,7 +139,7 @@ export class Kernel implements Lifecycle {
     this.folds = new Folds(this.topics, (id) => this.#shards.modulesOf(id), logger);
     this.catchUp = new CatchUp({
       dispatcher: this.dispatcher,
-      decoder: new BatchDecoder(this.router, this.subjects, modules.decompress),
+      decoder: new BatchDecoder(this.router, this.subjects, decompress),
       logger,
       defaultTopic,
       openShard: (id) => this.openShard(id),

@@ -1,69 +1,17 @@
-import type { NodeId, ShardId } from '@robustmq/core';
-import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
-import { Kernel, LogBatch, PublishMessage } from '@robustmq/kernel';
-import type { BrokerMesh, DeliveryBatch, MeshListener } from '@robustmq/kernel';
-import { createVolatileMetadata } from '@robustmq/meta';
+import type { ShardId } from '@robustmq/core';
+import type { DeliveryBatch, Kernel } from '@robustmq/kernel';
+import { LogBatch, PublishMessage } from '@robustmq/kernel';
 import { BatchEncoder, HeaderEncoder, RecordInput } from '@robustmq/record';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { MemoryJournal } from './memory-journal.ts';
-
-class DirectMesh implements BrokerMesh {
-  readonly self = 1 as NodeId;
-  #listener: MeshListener | null = null;
-  listen(listener: MeshListener): void {
-    this.#listener = listener;
-  }
-  register(): Promise<ReadonlyMap<ShardId, number>> {
-    return Promise.resolve(new Map());
-  }
-  appended(frame: Parameters<MeshListener['appended']>[0]): void {
-    this.#listener!.appended(frame);
-  }
-  committed(frame: Parameters<MeshListener['committed']>[0]): void {
-    this.#listener!.committed(frame);
-  }
-}
+import type { MemoryStorage } from './memory-kernel.ts';
+import { createMemoryStorage, startKernel } from './memory-kernel.ts';
 
 let kernel: Kernel;
-let journal: MemoryJournal;
-const metadata = () => createVolatileMetadata({ clusterId: 'test', defaultTopic: 'mqtt' });
-let state: ReturnType<typeof metadata>;
-
-async function startKernel(): Promise<Kernel> {
-  const made = new Kernel(
-    {
-      nodeId: 1 as NodeId,
-      addresses: new Map(),
-      topics: {
-        tenant: 'default',
-        defaultTopic: 'mqtt',
-        defaultTopicShards: 4,
-        defaultTopicConfig: new Map(),
-        autoCreateShards: 4,
-        autoCreateMax: 1000,
-      },
-    },
-    {
-      metadata: state,
-      journal,
-      mesh: new DirectMesh(),
-      clock: systemClock,
-      random: systemRandom,
-      logger: silentLogger,
-      decompress: (buffer) => buffer,
-    },
-  );
-  await made.start();
-  return made;
-}
+let storage: MemoryStorage;
 
 beforeEach(async () => {
-  state = metadata();
-  journal = new MemoryJournal();
-  await state.propose([
-    { kind: 'registerJournal', journal: { nodeId: journal.nodeId, uuid: journal.uuid, bootCounter: 1 } },
-  ]);
-  kernel = await startKernel();
+  storage = await createMemoryStorage();
+  kernel = await startKernel(storage);
 });
 
 afterEach(() => kernel.stop());
@@ -130,7 +78,7 @@ describe('kernel', () => {
     const { shard } = kernel.subjects.forPublish('a/b');
     const before = (await kernel.openShard(shard)).highWatermark;
     await kernel.stop();
-    kernel = await startKernel();
+    kernel = await startKernel(storage);
     const opened = await kernel.openShard(shard);
     expect(opened.highWatermark).toBe(before);
     const shards = await kernel.subscriptions.prepare(['a/#']);
@@ -164,7 +112,7 @@ describe('kernel', () => {
     expect(await append(1)).toEqual({ kind: 'committed', offset: 1 });
     expect(await append(3)).toEqual({ kind: 'SEQUENCE_OUT_OF_ORDER', offset: -1 });
     await kernel.stop();
-    kernel = await startKernel();
+    kernel = await startKernel(storage);
     expect(await append(1)).toEqual({ kind: 'committed', offset: 1 });
     expect(await append(2)).toEqual({ kind: 'append', offset: 2 });
   });

@@ -54,7 +54,9 @@ export class BatchDecoder {
 
   /** The uncompressed records section, now or later; null when the batch can't be decoded. */
   recordsOf(batch: RoutedBatch): Buffer | null | Promise<Buffer | null> {
-    if (batchCodec(batch.buffer, batch.start) === codecs.none) {
+    // Compaction leaves batches without records, whose section is empty whatever their codec.
+    const empty = batch.end - batch.start === batchHeaderBytes;
+    if (empty || batchCodec(batch.buffer, batch.start) === codecs.none) {
       return batch.buffer.subarray(batch.start + batchHeaderBytes, batch.end);
     }
     try {
