@@ -75,6 +75,11 @@ export function text(b: Buffer, at: number, length: number): string {
 
 /** An unsigned varint of at most 32 bits. The position behind it is `afterUvarint(b, at)`. */
 export function uvarint(b: Buffer, at: number, end: number): number {
+  const first = b[at] as number;
+  return at < end && first < 128 ? first : longUvarint(b, at, end);
+}
+
+function longUvarint(b: Buffer, at: number, end: number): number {
   let value = 0;
   let scale = 1;
   for (let i = at; ; i++) {
@@ -93,8 +98,8 @@ export function uvarint(b: Buffer, at: number, end: number): number {
 /** The position behind a varint that `uvarint` has read. */
 export function afterUvarint(b: Buffer, at: number): number {
   let i = at;
-  while ((b[i++] as number) > 127);
-  return i;
+  while ((b[i] as number) > 127) i++;
+  return i + 1;
 }
 
 /** Length of a classic string that may not be null, checked against the rest of the message; 2 bytes long. */
@@ -185,6 +190,10 @@ export function tagSize(b: Buffer, at: number, end: number): number {
 
 /** Steps over tagged fields of which none is known; returns the position behind them. */
 export function skipTags(b: Buffer, at: number, end: number): number {
+  return at < end && b[at] === 0 ? at + 1 : skipSomeTags(b, at, end);
+}
+
+function skipSomeTags(b: Buffer, at: number, end: number): number {
   let count = tagCount(b, at, end);
   let p = afterUvarint(b, at);
   for (; count > 0; count--) {

@@ -84,31 +84,39 @@ export class BatchEncoder {
     const keyBytes = record.keyStart < 0 ? -1 : record.keyEnd - record.keyStart;
     const valueBytes = record.valueStart < 0 ? -1 : record.valueEnd - record.valueStart;
     const headersBytes = record.headersEnd - record.headersStart;
+    // Integers of one byte, which nearly all are, are sized and written in place: a third of the whole cost.
     const body =
       1 +
-      varlongBytes(delta) +
-      varintBytes(count) +
-      varintBytes(keyBytes) +
+      (delta < 64 && delta >= -64 ? 1 : varlongBytes(delta)) +
+      (count < 64 ? 1 : varintBytes(count)) +
+      (keyBytes < 64 ? 1 : varintBytes(keyBytes)) +
       (keyBytes > 0 ? keyBytes : 0) +
-      varintBytes(valueBytes) +
+      (valueBytes < 64 ? 1 : varintBytes(valueBytes)) +
       (valueBytes > 0 ? valueBytes : 0) +
-      varintBytes(record.headerCount) +
+      (record.headerCount < 64 ? 1 : varintBytes(record.headerCount)) +
       headersBytes;
-    const need = this.#at + varintBytes(body) + body;
+    const need = this.#at + (body < 64 ? 1 : varintBytes(body)) + body;
     if (need > this.#batchBytesMax && count > 0) return false;
     if (body > this.#recordBytesMax) throw tooLarge(body, this.#recordBytesMax);
     if (need > this.#buffer.length) this.#grow(need);
 
     const buffer = this.#buffer;
-    let at = writeVarint(buffer, this.#at, body);
+    let at = this.#at;
+    if (body < 64) buffer[at++] = body << 1;
+    else at = writeVarint(buffer, at, body);
     buffer[at++] = 0;
-    at = writeVarlong(buffer, at, delta);
-    at = writeVarint(buffer, at, count);
-    at = writeVarint(buffer, at, keyBytes);
+    if (delta < 64 && delta >= 0) buffer[at++] = delta << 1;
+    else at = writeVarlong(buffer, at, delta);
+    if (count < 64) buffer[at++] = count << 1;
+    else at = writeVarint(buffer, at, count);
+    if (keyBytes < 64) buffer[at++] = keyBytes < 0 ? 1 : keyBytes << 1;
+    else at = writeVarint(buffer, at, keyBytes);
     if (keyBytes > 0) at = copyBytes(buffer, at, record.key, record.keyStart, record.keyEnd);
-    at = writeVarint(buffer, at, valueBytes);
+    if (valueBytes < 64) buffer[at++] = valueBytes < 0 ? 1 : valueBytes << 1;
+    else at = writeVarint(buffer, at, valueBytes);
     if (valueBytes > 0) at = copyBytes(buffer, at, record.value, record.valueStart, record.valueEnd);
-    at = writeVarint(buffer, at, record.headerCount);
+    if (record.headerCount < 64) buffer[at++] = record.headerCount << 1;
+    else at = writeVarint(buffer, at, record.headerCount);
     if (headersBytes > 0) {
       at = copyBytes(buffer, at, record.headers, record.headersStart, record.headersEnd);
     }
@@ -162,7 +170,8 @@ export class BatchEncoder {
       this.#buffer = Buffer.allocUnsafeSlow(Math.min(buffer.length, this.#keptBytesMax()));
       return end === buffer.length ? buffer : buffer.subarray(0, end);
     }
-    const batch = Buffer.from(buffer.subarray(0, end));
+    const batch = Buffer.allocUnsafe(end);
+    buffer.copy(batch, 0, 0, end);
     // A burst does not leave a large buffer behind for ever.
     if (end * 8 < buffer.length && buffer.length > this.#initialBytes) {
       this.#buffer = Buffer.allocUnsafeSlow(Math.max(buffer.length >>> 1, this.#initialBytes));

@@ -50,3 +50,8 @@ export { partitionHash } from './murmur2.ts';
 export { RecordInput } from './record-input.ts';
 export type { RecordsFrame, RecordTableOptions } from './record-table.ts';
 export { RecordTable } from './record-table.ts';
+export type { DecompressOptions } from './compression.ts';
+export { compressBatch, decompressBatch, decompressBatchAsync } from './compression.ts';
+export type { TimestampMatch } from './read-records.ts';
+export { findOffsetByTimestamp, readRecords } from './read-records.ts';
+export { loadZstd } from './zstd-codec.ts';

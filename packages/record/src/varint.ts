@@ -15,6 +15,12 @@ export function varintBytes(value: number): number {
 /** Writes an int32 at `at`; returns the position after it. */
 export function writeVarint(buffer: Uint8Array, at: number, value: number): number {
   let zigzag = ((value << 1) ^ (value >> 31)) >>> 0;
+  // Two bytes hold every length and index up to 8191: no loop for those.
+  if (zigzag >= 0x80 && zigzag < 0x4000) {
+    buffer[at] = (zigzag & 0x7f) | 0x80;
+    buffer[at + 1] = zigzag >>> 7;
+    return at + 2;
+  }
   while (zigzag >= 0x80) {
     buffer[at++] = (zigzag & 0x7f) | 0x80;
     zigzag >>>= 7;
