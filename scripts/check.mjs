@@ -11,8 +11,7 @@ const steps = [
 /** Runs every check; returns the names of those that failed. */
 export function check() {
   install();
-  build();
-  const failed = [];
+  const failed = build() ? [] : ['build'];
   for (const [name, args] of steps) {
     console.log(`check: ${name}`);
     if (pnpm(args).status !== 0) failed.push(name);

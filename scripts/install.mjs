@@ -18,8 +18,7 @@ export function install() {
   }
 }
 
-/** Compiles what changed; exits with the compiler's messages when that fails. */
+/** Compiles what changed; returns whether that worked. The compiler's messages are on the terminal. */
 export function build() {
-  const done = pnpm(['exec', 'tsc', '-b']);
-  if (done.status !== 0) process.exit(done.status ?? 1);
+  return pnpm(['exec', 'tsc', '-b']).status === 0;
 }

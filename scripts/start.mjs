@@ -5,7 +5,7 @@ import { build, install } from './install.mjs';
 import { root } from './pnpm.mjs';
 
 install();
-build();
+if (!build()) process.exit(1);
 const server = spawn(
   process.execPath,
   [join(root, 'packages', 'server', 'dist', 'main.js'), 'start', ...process.argv.slice(2)],
