@@ -6,18 +6,28 @@ type Listener = (update: MetadataUpdate) => void;
 
 /** The applied state of one node and those who watch it. */
 export class Replica {
-  readonly state: MetadataState;
+  #state: MetadataState;
   readonly #logger: Logger;
   /** With the revision that each one began to watch at. */
   readonly #listeners = new Map<Listener, number>();
 
   constructor(state: MetadataState, logger: Logger) {
-    this.state = state;
+    this.#state = state;
     this.#logger = logger;
   }
 
+  get state(): MetadataState {
+    return this.#state;
+  }
+
   get image(): MetadataImage {
-    return this.state.image;
+    return this.#state.image;
+  }
+
+  /** Goes on from a recovered state; who watches already sees what changes from there. */
+  recover(state: MetadataState): void {
+    this.#state = state;
+    for (const listener of this.#listeners.keys()) this.#listeners.set(listener, state.index);
   }
 
   /** Applies a committed command and tells the watchers, who see exactly this revision in the image. */

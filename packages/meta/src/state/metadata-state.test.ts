@@ -252,6 +252,15 @@ describe('segments', () => {
     expect(current(shard).startOffset).toBe(50);
   });
 
+  test('a log trimmed beyond what survived goes on at its start', () => {
+    const shard = filled(10);
+    accept(state, { kind: 'trimShard', shard: shard.id, startOffset: 50 });
+    accept(state, roll(current(shard), 30, { open: false }));
+    expect(current(shard)).toMatchObject({ segments: [], startOffset: 50, nextBase: 50 });
+    accept(state, roll(current(shard), null));
+    expect(current(shard).segments[0]!.baseOffset).toBe(50);
+  });
+
   test('holes below the start leave with it', () => {
     const shard = filled(10);
     accept(state, roll(shard, 20, { hole: { from: 20, to: 30, kind: 'lost' } }));

@@ -34,7 +34,7 @@ import {
 } from './segment-rules.ts';
 import { assertShard } from './shard-invariants.ts';
 import type { Counters, Edit, Outcome, StoredShard, Tables } from './tables.ts';
-import { Draft } from './tables.ts';
+import { Draft, int31Max, producerIdBlock, segmentsPerAllocationMax, shardsPerTenantMax } from './tables.ts';
 import { addShards, configureTopic, createTopic, deleteTopic } from './topic-rules.ts';
 
 export interface StateOptions {
@@ -116,23 +116,41 @@ export class MetadataState implements Tables {
     return { result: { ...outcome, revision: index }, changes, pairs };
   }
 
-  /** All pairs of the state as it is when the iteration starts, whatever is applied meanwhile. */
-  *pairs(): Generator<Pair> {
-    const counters = this.#counters;
-    const [topics, journals, brokers] = [
-      [...this.topics.values()],
-      [...this.journals.values()],
-      [...this.brokers.values()],
-    ];
-    const shards = [...this.shards.values()];
-    yield countersPair(counters);
-    for (const journal of journals) yield journalPair(journal);
-    for (const broker of brokers) yield brokerPair(broker);
-    for (const topic of topics) yield topicPair(topic);
-    for (const shard of shards) {
-      yield shardPair(shard);
-      for (const segment of shard.segments) yield segmentPair(shard.id, segment);
+  /**
+   * Goes on at `index` without the commands in between, which are lost. Whatever they may have allocated or raised is
+   * stepped over: an id or epoch that somebody out there holds must not be given again.
+   */
+  stepOver(index: number): void {
+    const lost = index - this.#index;
+    assert(lost > 0, 'what is stepped over is ahead');
+    const { nextShard, nextSegment, nextProducer } = this.#counters;
+    const counters: Counters = {
+      // Ids of shards are few: however much was lost, half of the rest stays.
+      nextShard: nextShard + Math.min(lost * shardsPerTenantMax, Math.floor((int31Max - nextShard) / 2)),
+      nextSegment: nextSegment + lost * segmentsPerAllocationMax,
+      nextProducer: nextProducer + lost * producerIdBlock,
+    };
+    const edits: Edit[] = [{ kind: 'counters', previous: this.#counters, next: counters }];
+    for (const shard of this.shards.values()) {
+      const ownerEpoch = Math.min(shard.ownerEpoch + lost, int31Max - 1) as StoredShard['ownerEpoch'];
+      edits.push({ kind: 'shard', previous: shard, next: { ...shard, ownerEpoch } });
     }
+    for (const edit of edits) {
+      this.#commit(edit);
+      this.#hashEdit(edit, []);
+    }
+    this.#index = index;
+  }
+
+  /** All pairs of the state as it is now, whatever is applied during the iteration. */
+  pairs(): Generator<Pair> {
+    return pairsOf({
+      counters: this.#counters,
+      journals: [...this.journals.values()],
+      brokers: [...this.brokers.values()],
+      topics: [...this.topics.values()],
+      shards: [...this.shards.values()],
+    });
   }
 
   #commit(edit: Edit): void {
@@ -239,6 +257,25 @@ export class MetadataState implements Tables {
     }
     state.#index = index;
     return state;
+  }
+}
+
+interface Records {
+  readonly counters: Counters;
+  readonly journals: readonly JournalRecord[];
+  readonly brokers: readonly BrokerRecord[];
+  readonly topics: readonly TopicRecord[];
+  readonly shards: readonly StoredShard[];
+}
+
+function* pairsOf(records: Records): Generator<Pair> {
+  yield countersPair(records.counters);
+  for (const journal of records.journals) yield journalPair(journal);
+  for (const broker of records.brokers) yield brokerPair(broker);
+  for (const topic of records.topics) yield topicPair(topic);
+  for (const shard of records.shards) {
+    yield shardPair(shard);
+    for (const segment of shard.segments) yield segmentPair(shard.id, segment);
   }
 }
 

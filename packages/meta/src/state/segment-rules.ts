@@ -18,9 +18,16 @@ export function rollSegment(tables: Tables, draft: Draft, command: Command<'roll
       end: ended.nextBase,
     });
   }
-  const segments = [...ended.segments];
+  let segments = [...ended.segments];
+  let holes = hole === null ? shard.holes : [...shard.holes, hole];
   let nextSegmentSeq = shard.nextSegmentSeq;
-  const nextBase = hole === null ? ended.nextBase : hole.to;
+  let nextBase = hole === null ? ended.nextBase : hole.to;
+  if (nextBase < shard.startOffset) {
+    // The log was trimmed up to records that did not survive: nothing is left below its start, and it goes on there.
+    segments = [];
+    holes = [];
+    nextBase = shard.startOffset;
+  }
   if (command.open) {
     const opened = openSegment(tables, { shard, seq: nextSegmentSeq, baseOffset: nextBase });
     if (opened instanceof RobustError) return opened;
@@ -32,7 +39,7 @@ export function rollSegment(tables: Tables, draft: Draft, command: Command<'roll
   const next: StoredShard = {
     ...shard,
     segments,
-    holes: hole === null ? shard.holes : [...shard.holes, hole],
+    holes,
     // What was accepted is the loss known then, not the next one.
     lossAccepted: hole?.kind === 'lost' ? false : shard.lossAccepted,
     nextSegmentSeq,

@@ -119,9 +119,7 @@ export class AppliedStore {
     const pairs = state.pairs();
     this.#waiting.clear();
     let batch: StateChange[] = [];
-    const first = pairs.next();
     await store.clear();
-    if (first.done !== true) batch.push({ key: first.value[0], value: first.value[1] });
     for (const [key, value] of pairs) {
       batch.push({ key, value });
       if (batch.length < rebuildBatchPairs) continue;
