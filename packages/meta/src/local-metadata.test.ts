@@ -612,7 +612,7 @@ describe('power cuts', () => {
         expect(own.errors).toEqual([]);
         await last.stop();
       }),
-      { numRuns: 60 },
+      { numRuns: 40 },
     );
   });
 

@@ -485,7 +485,7 @@ describe('replicas', () => {
         expect([full.digest(), full.count]).toEqual([first.hash, first.pairCount]);
         expect(copyOf(first).image).toEqual(first.image);
       }),
-      { numRuns: 150 },
+      { numRuns: 100 },
     );
     // A game in which a kind is never accepted would prove nothing about it.
     expect(accepted.size).toBe(13);
