@@ -68,21 +68,21 @@ class EncoderEmitter {
   #value(type: FieldType, local: string, how: { nullable: boolean; path: string }): void {
     const { nullable, path } = how;
     const source = this.#source;
+    if (!nullable && fixedSize(type) === undefined)
+      source.line(`if (${local} == null) w.notNull('${path}');`);
+    else if (nullable && isComposite(type)) source.line(`if (${local} === undefined) w.notNull('${path}');`);
     if (type.kind === 'array') {
       const write = this.#target.flexible ? 'compactCount' : 'count';
-      if (!nullable) source.line(`if (${local} == null) w.notNull('${path}');`);
       source.line(`w.${write}(${nullable ? `${local} === null ? -1 : ` : ''}${local}.length);`);
       if (nullable) source.block(`if (${local} !== null)`, () => this.#elements(type.element, local, path));
       else this.#elements(type.element, local, path);
     } else if (type.kind === 'struct') {
-      if (!nullable) source.line(`if (${local} == null) w.notNull('${path}');`);
-      else source.line(`w.int8(${local} === null ? -1 : 1, '${path}');`);
+      if (nullable) source.line(`w.int8(${local} === null ? -1 : 1, '${path}');`);
       if (nullable) source.block(`if (${local} !== null)`, () => this.struct(type.fields, local, path));
       else this.struct(type.fields, local, path);
     } else if (fixedSize(type) !== undefined) {
       source.line(`w.${type.kind}(${local}, '${path}');`);
     } else {
-      if (!nullable) source.line(`if (${local} == null) w.notNull('${path}');`);
       const kind = this.#target.flexible
         ? `compact${type.kind[0]?.toUpperCase()}${type.kind.slice(1)}`
         : type.kind;
@@ -125,6 +125,10 @@ class EncoderEmitter {
       });
     }
   }
+}
+
+function isComposite(type: FieldType): boolean {
+  return type.kind === 'array' || type.kind === 'struct';
 }
 
 /** An expression that is true if the value in `local` is there and says something else than the fallback. */

@@ -104,7 +104,7 @@ export class FetchRequestColumns {
     }
   }
 
-  /** The loop that costs: 40 partitions in about a microsecond. */
+  /** The loop that costs: 40 partitions of 10 topics take one to two microseconds. */
   #partitions(topic: number): void {
     const version = this.#version;
     const flexible = this.#flexible;

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { ResponseInput } from './api.ts';
 import { api, request, response } from './api.ts';
 import { fetch } from './apis/fetch.ts';
 import { findCoordinator } from './apis/find-coordinator.ts';
@@ -97,6 +98,14 @@ describe('values that cannot be written', () => {
     refused({ topics: [{ name: null }] }, 'MetadataRequest.topics.name');
     refused({ topics: [{ name: 7 }] }, 'MetadataRequest.topics.name');
     refused({ topics: [{ name: 'x'.repeat(32_768) }] }, 'MetadataRequest.topics.name');
+    expect(() => encodeRequest(metadata, { ...envelope, version: 1 }, {} as never)).toThrow(
+      'MetadataRequest.topics',
+    );
+    const id = { ...envelope, version: 12 };
+    for (const topicId of ['', 'zz'.repeat(16), 'a'.repeat(33)])
+      expect(() => encodeRequest(metadata, id, { topics: [{ topicId, name: null }] })).toThrow(
+        'topics.topicId',
+      );
     const row = { partitionIndex: 0, errorCode: 0 };
     for (const bad of [
       { ...row, errorCode: 40_000 },
@@ -144,7 +153,7 @@ test('types that the first APIs do not use', () => {
     { ...base, place: null },
     { ...base, place: { id: 7, note: null } },
   ];
-  const frame = (version: number, body: (typeof shapes)[number]) =>
+  const frame = (version: number, body: ResponseInput<typeof sample>) =>
     Buffer.concat(encodeResponse(sample, version, 1, body)).subarray(4);
   for (const body of shapes) {
     const absent = { blob: Buffer.alloc(0), deep: null };

@@ -111,7 +111,7 @@ export class PieceWriter {
   }
 
   uuid(value: string, path: string): void {
-    if (value.length !== 32) invalid(path, value);
+    if (typeof value !== 'string' || value.length !== 32) invalid(path, value);
     const at = this.#room(16);
     if (this.#slab.write(value, at, 16, 'hex') !== 16) invalid(path, value);
   }

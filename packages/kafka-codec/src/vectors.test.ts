@@ -615,7 +615,7 @@ describe('groups', () => {
       ]),
       {
         ...value,
-        topics: [{ ...value.topics[0], name: 't', partitions: [{ ...partition, committedLeaderEpoch: 7 }] }],
+        topics: [{ ...value.topics[0]!, name: 't', partitions: [{ ...partition, committedLeaderEpoch: 7 }] }],
       },
     );
     responseVector(
