@@ -34,7 +34,9 @@ export class Connection {
     this.#socket = socket;
     this.#context = context;
     this.#handlerOf = handlerOf;
-    this.#reader = new RequestReader({ maxRequestBytes: context.options.maxRequestBytes ?? 100 * 1024 * 1024 });
+    this.#reader = new RequestReader({
+      maxRequestBytes: context.options.maxRequestBytes ?? 100 * 1024 * 1024,
+    });
     this.lastRequestAt = context.clock.monotonic();
     socket.setNoDelay(true);
     socket.on('data', (chunk) => this.#data(chunk));
@@ -94,7 +96,11 @@ export class Connection {
     }
     try {
       const answer = handler(this.#context, request);
-      if (answer instanceof Promise) answer.then((later) => this.#answered(pending, later), (error) => this.#refuse(error));
+      if (answer instanceof Promise)
+        answer.then(
+          (later) => this.#answered(pending, later),
+          (error) => this.#refuse(error),
+        );
       else {
         pending.answer = answer;
         pending.done = true;

@@ -10,5 +10,12 @@ export interface KafkaCounters {
 }
 
 export function createKafkaCounters(): KafkaCounters {
-  return { connections: 0, requests: 0, producedBatches: 0, producedBytes: 0, fetchedBytes: 0, protocolErrors: 0 };
+  return {
+    connections: 0,
+    requests: 0,
+    producedBatches: 0,
+    producedBytes: 0,
+    fetchedBytes: 0,
+    protocolErrors: 0,
+  };
 }

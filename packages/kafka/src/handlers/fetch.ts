@@ -108,7 +108,8 @@ async function readRow(row: Row, room: number, first: boolean): Promise<Read> {
   const records: Buffer[] = [];
   try {
     let { offset } = row;
-    if (offset < shard.startOffset || offset > highWatermark) return failure(row, errorCodes.OFFSET_OUT_OF_RANGE);
+    if (offset < shard.startOffset || offset > highWatermark)
+      return failure(row, errorCodes.OFFSET_OUT_OF_RANGE);
     let left = room;
     while (offset < highWatermark && (left > 0 || (first && records.length === 0))) {
       const options = { maxBytes: Math.max(left, 1), limit: highWatermark };

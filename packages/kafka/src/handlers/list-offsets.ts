@@ -40,7 +40,9 @@ export async function handleListOffsets(context: KafkaContext, request: Request)
       if (topic === undefined) partitions.push(refusal(partition, missingTopic(named)));
       else {
         const shard = await shardOf(context.kernel, topic, partition.partitionIndex);
-        partitions.push(typeof shard === 'number' ? refusal(partition, shard) : await answer(shard, partition));
+        partitions.push(
+          typeof shard === 'number' ? refusal(partition, shard) : await answer(shard, partition),
+        );
       }
     }
     topics.push({ name: asked.name, partitions });
@@ -60,9 +62,12 @@ async function answer(shard: Shard, asked: Asked): Promise<PartitionAnswer> {
   });
   try {
     if (asked.timestamp === latest) return found(shard.highWatermark, -1);
-    if (asked.timestamp === earliest || asked.timestamp === earliestLocal) return found(shard.startOffset, -1);
+    if (asked.timestamp === earliest || asked.timestamp === earliestLocal)
+      return found(shard.startOffset, -1);
     const match =
-      asked.timestamp === maxTimestamp ? await youngest(shard) : await firstAt(shard, Math.max(asked.timestamp, 0));
+      asked.timestamp === maxTimestamp
+        ? await youngest(shard)
+        : await firstAt(shard, Math.max(asked.timestamp, 0));
     return match === null ? found(-1, -1) : found(match.offset, match.timestamp);
   } catch (error) {
     return refusal(asked, errorNumber(error));

@@ -16,7 +16,9 @@ export async function handleMetadata(context: KafkaContext, request: Request): P
   const all = body.topics === null || (apiVersion === 0 && body.topics.length === 0);
   const topics: TopicAnswer[] = [];
   if (all) for (const topic of kernel.topics.list()) topics.push(describe(context, topic));
-  else for (const asked of body.topics ?? []) topics.push(await find(context, asked, body.allowAutoTopicCreation));
+  else
+    for (const asked of body.topics ?? [])
+      topics.push(await find(context, asked, body.allowAutoTopicCreation));
   const broker = context.broker();
   return encodeResponse(metadata, apiVersion, correlationId, {
     brokers: [broker],

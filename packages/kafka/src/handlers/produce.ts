@@ -162,7 +162,12 @@ function append(
 function producerOf(buffer: Buffer, at: number, count: number): Parameters<Shard['appendClient']>[1] {
   const producerId = batchProducerId(buffer, at);
   if (producerId < 0) return null;
-  return { producerId, epoch: batchProducerEpoch(buffer, at), firstSequence: batchBaseSequence(buffer, at), count };
+  return {
+    producerId,
+    epoch: batchProducerEpoch(buffer, at),
+    firstSequence: batchBaseSequence(buffer, at),
+    count,
+  };
 }
 
 function requestError(acks: number, transactionalId: string | null): ErrorNumber {
@@ -171,7 +176,11 @@ function requestError(acks: number, transactionalId: string | null): ErrorNumber
 }
 
 /** Kafka's checks of one batch, from its header and checksum alone. */
-function batchError(context: KafkaContext, shard: Shard, { frame, start, end, version }: Records): ErrorNumber {
+function batchError(
+  context: KafkaContext,
+  shard: Shard,
+  { frame, start, end, version }: Records,
+): ErrorNumber {
   if (end <= start) return errorCodes.INVALID_RECORD;
   const problem = validateBatch(frame, start, end);
   switch (problem) {
@@ -190,7 +199,8 @@ function batchError(context: KafkaContext, shard: Shard, { frame, start, end, ve
   if (batchIsControl(frame, start)) return errorCodes.INVALID_RECORD;
   if (batchIsTransactional(frame, start)) return errorCodes.INVALID_TXN_STATE;
   if (batchCodec(frame, start) === codecs.zstd && version < 7) return errorCodes.UNSUPPORTED_COMPRESSION_TYPE;
-  if (batchProducerId(frame, start) >= 0 && batchBaseSequence(frame, start) < 0) return errorCodes.INVALID_RECORD;
+  if (batchProducerId(frame, start) >= 0 && batchBaseSequence(frame, start) < 0)
+    return errorCodes.INVALID_RECORD;
   if (batchLastOffsetDelta(frame, start) < 0) return errorCodes.INVALID_RECORD;
   const newest = context.clock.now() + shard.config.timestampAfterMaxMs;
   if (shard.config.timestampType === 'create' && batchMaxTimestamp(frame, start) > newest) {
@@ -204,6 +214,7 @@ function respond(request: Request, acks: number, pending: Pending): Answer {
     return encodeResponse(produce, request.apiVersion, request.correlationId, { responses: pending.topics });
   }
   // Nobody waits for an answer; the only way to tell the client of an error is to close.
-  if (pending.failed) throw new RobustError('OUTCOME_UNKNOWN', 'a produce request without acknowledgement failed');
+  if (pending.failed)
+    throw new RobustError('OUTCOME_UNKNOWN', 'a produce request without acknowledgement failed');
   return null;
 }
