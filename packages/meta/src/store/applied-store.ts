@@ -1,5 +1,6 @@
 import type { Clock, Logger, StateChange, StateStore, Timer } from '@robustmq/core';
 import { ByteReader, ByteWriter, RobustError } from '@robustmq/core';
+import type { MetaErrorCode } from '../errors.ts';
 import type { StateOptions, Transition } from '../state/metadata-state.ts';
 import { MetadataState } from '../state/metadata-state.ts';
 
@@ -161,6 +162,6 @@ export class AppliedStore {
   }
 }
 
-function doubt(problem: string): RobustError<'META_STORE_STALE'> {
+function doubt(problem: string): RobustError<MetaErrorCode> {
   return new RobustError('META_STORE_STALE', `the applied metadata is dropped: ${problem}`);
 }

@@ -82,10 +82,6 @@ export async function listSnapshots(disk: Disk, folder: string): Promise<{ index
   return found.sort((a, b) => b.index - a.index);
 }
 
-export function snapshotPath(folder: string, index: number): string {
-  return join(folder, fileName(index));
-}
-
 function fileName(index: number): string {
   return `${String(index).padStart(16, '0')}.snap`;
 }
