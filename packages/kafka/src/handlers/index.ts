@@ -4,6 +4,7 @@ import {
   encodeResponse,
   errorCodes,
   fetch,
+  findCoordinator,
   initProducerId,
   listOffsets,
   metadata,
@@ -11,6 +12,7 @@ import {
 } from '@robustmq/kafka-codec';
 import type { Answer, Handler, Request } from '../adapter.ts';
 import { handleFetch } from './fetch.ts';
+import { handleFindCoordinator } from './find-coordinator.ts';
 import { handleInitProducerId } from './init-producer-id.ts';
 import { handleListOffsets } from './list-offsets.ts';
 import { handleMetadata } from './metadata.ts';
@@ -22,6 +24,7 @@ const handlers = new Map<number, Handler>([
   [fetch.key, handleFetch],
   [listOffsets.key, handleListOffsets],
   [metadata.key, handleMetadata],
+  [findCoordinator.key, handleFindCoordinator],
   [initProducerId.key, handleInitProducerId],
   [apiVersions.key, (_context, request) => answerApiVersions(request)],
 ]);

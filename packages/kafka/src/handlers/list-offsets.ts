@@ -25,6 +25,8 @@ const latest = -1;
 const earliest = -2;
 const maxTimestamp = -3;
 const earliestLocal = -4;
+/** The first version whose answer has the leader epoch. */
+const epochVersion = 4;
 const readBytes = 1024 * 1024;
 
 /** Offsets by time: the ends of the log, the youngest record, or the first record at or after a timestamp. */
@@ -40,8 +42,9 @@ export async function handleListOffsets(context: KafkaContext, request: Request)
       if (topic === undefined) partitions.push(refusal(partition, missingTopic(named)));
       else {
         const shard = await shardOf(context.kernel, topic, partition.partitionIndex);
+        const withEpoch = apiVersion >= epochVersion;
         partitions.push(
-          typeof shard === 'number' ? refusal(partition, shard) : await answer(shard, partition),
+          typeof shard === 'number' ? refusal(partition, shard) : await answer(shard, partition, withEpoch),
         );
       }
     }
@@ -50,7 +53,7 @@ export async function handleListOffsets(context: KafkaContext, request: Request)
   return encodeResponse(listOffsets, apiVersion, correlationId, { topics });
 }
 
-async function answer(shard: Shard, asked: Asked): Promise<PartitionAnswer> {
+async function answer(shard: Shard, asked: Asked, withEpoch: boolean): Promise<PartitionAnswer> {
   const wrongEpoch = epochError(shard, asked.currentLeaderEpoch);
   if (wrongEpoch !== errorCodes.NONE) return refusal(asked, wrongEpoch);
   const found = (offset: number, timestamp: number): PartitionAnswer => ({
@@ -58,7 +61,7 @@ async function answer(shard: Shard, asked: Asked): Promise<PartitionAnswer> {
     errorCode: errorCodes.NONE,
     offset,
     timestamp,
-    leaderEpoch: shard.epoch,
+    ...(withEpoch ? { leaderEpoch: shard.epoch } : undefined),
   });
   try {
     if (asked.timestamp === latest) return found(shard.highWatermark, -1);

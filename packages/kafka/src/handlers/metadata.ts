@@ -8,6 +8,9 @@ import { errorNumber } from '../error-map.ts';
 type TopicAnswer = NonNullable<ResponseInput<typeof metadata>['topics']>[number];
 type Asked = NonNullable<RequestOf<typeof metadata>['topics']>[number];
 
+/** Versions 10 and 11 carry topic ids, but only from here on may a client ask by them. */
+const idVersion = 12;
+
 /** Brokers and topics; a topic that is asked for by name and is not there is created if the client allows it. */
 export async function handleMetadata(context: KafkaContext, request: Request): Promise<Answer> {
   const { apiVersion, correlationId } = request;
@@ -18,7 +21,7 @@ export async function handleMetadata(context: KafkaContext, request: Request): P
   if (all) for (const topic of kernel.topics.list()) topics.push(describe(context, topic));
   else
     for (const asked of body.topics ?? [])
-      topics.push(await find(context, asked, body.allowAutoTopicCreation));
+      topics.push(await find(context, asked, { apiVersion, create: body.allowAutoTopicCreation }));
   const broker = context.broker();
   return encodeResponse(metadata, apiVersion, correlationId, {
     brokers: [broker],
@@ -28,9 +31,14 @@ export async function handleMetadata(context: KafkaContext, request: Request): P
   });
 }
 
-async function find(context: KafkaContext, asked: Asked, create: boolean): Promise<TopicAnswer> {
+async function find(
+  context: KafkaContext,
+  asked: Asked,
+  { apiVersion, create }: { apiVersion: number; create: boolean },
+): Promise<TopicAnswer> {
   const { topics } = context.kernel;
   if (asked.name === null) {
+    if (apiVersion < idVersion) return missing('', errorCodes.INVALID_REQUEST);
     const topic = topics.byId(asked.topicId as TopicId);
     if (topic !== undefined) return describe(context, topic);
     return { ...missing(null, errorCodes.UNKNOWN_TOPIC_ID), topicId: asked.topicId };
