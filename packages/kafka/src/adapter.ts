@@ -1,6 +1,8 @@
 import type { Clock, Logger, Random } from '@robustmq/core';
 import type { Kernel } from '@robustmq/kernel';
 import type { RequestHeader } from '@robustmq/kafka-codec';
+import type { GroupCoordinator } from './groups/coordinator.ts';
+import type { GroupLimits } from './groups/group.ts';
 import type { KafkaCounters } from './metrics.ts';
 
 export interface KafkaOptions {
@@ -15,6 +17,8 @@ export interface KafkaOptions {
   readonly maxRequestBytes?: number;
   /** A connection without a request for this long is closed. Default 10 min. */
   readonly idleMs?: number;
+  /** Bounds and delays of consumer groups; what is left out has its default. */
+  readonly groups?: Partial<GroupLimits>;
 }
 
 export interface KafkaModules {
@@ -28,6 +32,7 @@ export interface KafkaModules {
 export interface KafkaContext extends KafkaModules {
   readonly options: KafkaOptions;
   readonly counters: KafkaCounters;
+  readonly groups: GroupCoordinator;
   /** The advertised address. */
   broker(): { nodeId: number; host: string; port: number };
 }
@@ -35,6 +40,8 @@ export interface KafkaContext extends KafkaModules {
 /** One request as a handler sees it. The frame stays valid until the response is written. */
 export interface Request extends RequestHeader {
   readonly frame: Buffer;
+  /** The client's address. */
+  readonly clientHost: string;
 }
 
 /** The pieces of a response; null: the request has none. */

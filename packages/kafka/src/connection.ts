@@ -68,7 +68,8 @@ export class Connection {
     if (this.#closed) return;
     this.lastRequestAt = this.#context.clock.monotonic();
     this.#context.counters.requests++;
-    const request: Request = { ...decodeRequestHeader(frame), frame };
+    const clientHost = this.#socket.remoteAddress ?? '';
+    const request: Request = { ...decodeRequestHeader(frame), frame, clientHost };
     this.#pending.push({ request, started: false, done: false, answer: null });
   }
 

@@ -3,6 +3,7 @@ import type { Server } from 'node:net';
 import type { Lifecycle, Timer } from '@robustmq/core';
 import type { KafkaContext, KafkaModules, KafkaOptions } from './adapter.ts';
 import { Connection } from './connection.ts';
+import { GroupCoordinator } from './groups/coordinator.ts';
 import { handlerOf } from './handlers/index.ts';
 import { createKafkaCounters } from './metrics.ts';
 import type { KafkaCounters } from './metrics.ts';
@@ -14,6 +15,7 @@ export class KafkaAdapter implements Lifecycle {
   readonly counters: KafkaCounters = createKafkaCounters();
   readonly #options: KafkaOptions;
   readonly #modules: KafkaModules;
+  readonly #groups: GroupCoordinator;
   readonly #connections = new Set<Connection>();
   #server: Server | null = null;
   #idle: Timer | null = null;
@@ -22,6 +24,7 @@ export class KafkaAdapter implements Lifecycle {
   constructor(options: KafkaOptions, modules: KafkaModules) {
     this.#options = options;
     this.#modules = modules;
+    this.#groups = new GroupCoordinator(modules, options.groups);
   }
 
   /** The address that is really bound. */
@@ -29,7 +32,9 @@ export class KafkaAdapter implements Lifecycle {
     return { host: this.#options.host, port: this.#port };
   }
 
+  /** Loads the groups, then listens. */
   async start(): Promise<void> {
+    await this.#groups.start();
     const context = this.#context();
     const server = createServer((socket) => {
       this.counters.connections++;
@@ -55,6 +60,7 @@ export class KafkaAdapter implements Lifecycle {
     if (server === null) return;
     this.#server = null;
     this.#idle?.cancel();
+    this.#groups.stop();
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     for (const connection of this.#connections) connection.close();
     await closed;
@@ -66,6 +72,7 @@ export class KafkaAdapter implements Lifecycle {
       ...this.#modules,
       options: this.#options,
       counters: this.counters,
+      groups: this.#groups,
       broker: () => ({ nodeId, host: advertisedHost ?? host, port: advertisedPort ?? this.#port }),
     };
   }

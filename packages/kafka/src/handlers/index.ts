@@ -1,22 +1,42 @@
 import {
   advertised,
   apiVersions,
+  deleteGroups,
+  describeGroups,
   encodeResponse,
   errorCodes,
   fetch,
   findCoordinator,
+  heartbeat,
   initProducerId,
+  joinGroup,
+  leaveGroup,
+  listGroups,
   listOffsets,
   metadata,
+  offsetCommit,
+  offsetDelete,
+  offsetFetch,
   produce,
+  syncGroup,
 } from '@robustmq/kafka-codec';
 import type { Answer, Handler, Request } from '../adapter.ts';
+import { handleDeleteGroups } from './delete-groups.ts';
+import { handleDescribeGroups } from './describe-groups.ts';
 import { handleFetch } from './fetch.ts';
 import { handleFindCoordinator } from './find-coordinator.ts';
+import { handleHeartbeat } from './heartbeat.ts';
 import { handleInitProducerId } from './init-producer-id.ts';
+import { handleJoinGroup } from './join-group.ts';
+import { handleLeaveGroup } from './leave-group.ts';
+import { handleListGroups } from './list-groups.ts';
 import { handleListOffsets } from './list-offsets.ts';
 import { handleMetadata } from './metadata.ts';
+import { handleOffsetCommit } from './offset-commit.ts';
+import { handleOffsetDelete } from './offset-delete.ts';
+import { handleOffsetFetch } from './offset-fetch.ts';
 import { handleProduce } from './produce.ts';
+import { handleSyncGroup } from './sync-group.ts';
 
 /** Every API that this server implements; what is not here is not advertised. */
 const handlers = new Map<number, Handler>([
@@ -26,6 +46,16 @@ const handlers = new Map<number, Handler>([
   [metadata.key, handleMetadata],
   [findCoordinator.key, handleFindCoordinator],
   [initProducerId.key, handleInitProducerId],
+  [joinGroup.key, handleJoinGroup],
+  [syncGroup.key, handleSyncGroup],
+  [heartbeat.key, handleHeartbeat],
+  [leaveGroup.key, handleLeaveGroup],
+  [offsetCommit.key, handleOffsetCommit],
+  [offsetFetch.key, handleOffsetFetch],
+  [offsetDelete.key, handleOffsetDelete],
+  [listGroups.key, handleListGroups],
+  [describeGroups.key, handleDescribeGroups],
+  [deleteGroups.key, handleDeleteGroups],
   [apiVersions.key, (_context, request) => answerApiVersions(request)],
 ]);
 
