@@ -122,10 +122,10 @@ describe('every version of', () => {
   });
 
   it.each(versions(0, 5))('ListGroups v%i', async (version) => {
-    await joinAndSync('listed');
+    await joinAndSync(`listed-${version}`);
     const filter = version >= 4 ? { statesFilter: ['Stable'] } : {};
     const answer = await client.send(listGroups, version, filter);
-    expect(answer.groups.map((group) => group.groupId)).toContain('listed');
+    expect(answer.groups.map((group) => group.groupId)).toContain(`listed-${version}`);
     expect(answer.groups.map((group) => group.groupId).includes('leave-0')).toBe(version < 4);
   });
 

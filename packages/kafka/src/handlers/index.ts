@@ -1,8 +1,14 @@
 import {
   advertised,
   apiVersions,
+  createPartitions,
+  createTopics,
   deleteGroups,
+  deleteRecords,
+  deleteTopics,
+  describeCluster,
   describeGroups,
+  describeLogDirs,
   encodeResponse,
   errorCodes,
   fetch,
@@ -17,12 +23,19 @@ import {
   offsetCommit,
   offsetDelete,
   offsetFetch,
+  offsetForLeaderEpoch,
   produce,
   syncGroup,
 } from '@robustmq/kafka-codec';
 import type { Answer, Handler, Request } from '../adapter.ts';
+import { handleCreatePartitions } from './create-partitions.ts';
+import { handleCreateTopics } from './create-topics.ts';
 import { handleDeleteGroups } from './delete-groups.ts';
+import { handleDeleteRecords } from './delete-records.ts';
+import { handleDeleteTopics } from './delete-topics.ts';
+import { handleDescribeCluster } from './describe-cluster.ts';
 import { handleDescribeGroups } from './describe-groups.ts';
+import { handleDescribeLogDirs } from './describe-log-dirs.ts';
 import { handleFetch } from './fetch.ts';
 import { handleFindCoordinator } from './find-coordinator.ts';
 import { handleHeartbeat } from './heartbeat.ts';
@@ -35,6 +48,7 @@ import { handleMetadata } from './metadata.ts';
 import { handleOffsetCommit } from './offset-commit.ts';
 import { handleOffsetDelete } from './offset-delete.ts';
 import { handleOffsetFetch } from './offset-fetch.ts';
+import { handleOffsetForLeaderEpoch } from './offset-for-leader-epoch.ts';
 import { handleProduce } from './produce.ts';
 import { handleSyncGroup } from './sync-group.ts';
 
@@ -56,6 +70,13 @@ const handlers = new Map<number, Handler>([
   [listGroups.key, handleListGroups],
   [describeGroups.key, handleDescribeGroups],
   [deleteGroups.key, handleDeleteGroups],
+  [createTopics.key, handleCreateTopics],
+  [deleteTopics.key, handleDeleteTopics],
+  [createPartitions.key, handleCreatePartitions],
+  [deleteRecords.key, handleDeleteRecords],
+  [describeCluster.key, handleDescribeCluster],
+  [describeLogDirs.key, handleDescribeLogDirs],
+  [offsetForLeaderEpoch.key, handleOffsetForLeaderEpoch],
   [apiVersions.key, (_context, request) => answerApiVersions(request)],
 ]);
 

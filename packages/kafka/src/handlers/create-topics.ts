@@ -1,0 +1,75 @@
+import { RobustError } from '@robustmq/core';
+import { createTopics, decodeRequest, encodeResponse, errorCodes, zeroUuid } from '@robustmq/kafka-codec';
+import type { ErrorNumber, RequestOf, ResponseInput } from '@robustmq/kafka-codec';
+import type { TopicConfigValues } from '@robustmq/kernel';
+import type { Answer, KafkaContext, Request } from '../adapter.ts';
+import { errorNumber } from '../error-map.ts';
+
+type Asked = RequestOf<typeof createTopics>['topics'][number];
+type TopicAnswer = NonNullable<ResponseInput<typeof createTopics>['topics']>[number];
+
+/** Creates topics, or tells whether it could. */
+export async function handleCreateTopics(context: KafkaContext, request: Request): Promise<Answer> {
+  const { apiVersion, correlationId } = request;
+  const body = decodeRequest(createTopics, apiVersion, request.frame, request.bodyStart);
+  const seen = new Map<string, number>();
+  for (const { name } of body.topics) seen.set(name, (seen.get(name) ?? 0) + 1);
+  const topics: TopicAnswer[] = [];
+  for (const [name, times] of seen) {
+    const asked = body.topics.find((topic) => topic.name === name)!;
+    if (times > 1)
+      topics.push(refusal(name, errorCodes.INVALID_REQUEST, 'the request names the topic twice'));
+    else topics.push(await create(context, asked, body.validateOnly));
+  }
+  return encodeResponse(createTopics, apiVersion, correlationId, { topics });
+}
+
+async function create(context: KafkaContext, asked: Asked, validateOnly: boolean): Promise<TopicAnswer> {
+  const { name, replicationFactor } = asked;
+  const { topics } = context.kernel;
+  const manual = asked.assignments.length > 0;
+  if (manual && (asked.numPartitions !== -1 || replicationFactor !== -1)) {
+    return refusal(
+      name,
+      errorCodes.INVALID_REQUEST,
+      'give either an assignment or numbers of partitions and replicas',
+    );
+  }
+  // Where data lies is the placement policy's business, and a topic's factor is the cluster's.
+  if (replicationFactor !== -1 && replicationFactor !== 1) {
+    return refusal(
+      name,
+      errorCodes.INVALID_REPLICATION_FACTOR,
+      'the replication factor is 1 or -1, the default',
+    );
+  }
+  const asManual = manual ? asked.assignments.length : topics.options.autoCreateShards;
+  const shards = asked.numPartitions === -1 ? asManual : asked.numPartitions;
+  const config: Map<string, string> = new Map();
+  for (const entry of asked.configs) if (entry.value !== null) config.set(entry.name, entry.value);
+  try {
+    topics.checkCreation(name, shards, config);
+    const topic = validateOnly ? null : await topics.create(name, shards, config);
+    const done = { name, topicId: topic?.id ?? zeroUuid, errorCode: errorCodes.NONE, errorMessage: null };
+    return { ...done, numPartitions: shards, replicationFactor: 1, configs: shown(config) };
+  } catch (error) {
+    const message = error instanceof RobustError ? error.message : null;
+    return refusal(name, errorNumber(error), message);
+  }
+}
+
+const topicSource = 1;
+
+function shown(config: TopicConfigValues): NonNullable<TopicAnswer['configs']> {
+  return [...config].map(([name, value]) => ({
+    name,
+    value,
+    readOnly: false,
+    configSource: topicSource,
+    isSensitive: false,
+  }));
+}
+
+function refusal(name: string, errorCode: ErrorNumber, errorMessage: string | null): TopicAnswer {
+  return { name, topicId: zeroUuid, errorCode, errorMessage, configs: null };
+}

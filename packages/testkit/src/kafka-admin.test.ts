@@ -1,0 +1,164 @@
+import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
+import { createKafkaAdapter } from '@robustmq/kafka';
+import type { KafkaAdapter } from '@robustmq/kafka';
+import {
+  createPartitions,
+  createTopics,
+  deleteRecords,
+  deleteTopics,
+  describeCluster,
+  describeLogDirs,
+  errorCodes,
+  metadata,
+  offsetForLeaderEpoch,
+} from '@robustmq/kafka-codec';
+import type { Kernel } from '@robustmq/kernel';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { KafkaClient } from './kafka-client.ts';
+import { createMemoryStorage, startKernel } from './memory-kernel.ts';
+
+let kernel: Kernel;
+let kafka: KafkaAdapter;
+let client: KafkaClient;
+
+beforeAll(async () => {
+  kernel = await startKernel(await createMemoryStorage());
+  kafka = createKafkaAdapter(
+    { host: '127.0.0.1', port: 0, nodeId: 1 },
+    { kernel, clock: systemClock, random: systemRandom, logger: silentLogger },
+  );
+  await kafka.start();
+  client = await KafkaClient.connect(kafka.address());
+});
+
+afterAll(async () => {
+  client.close();
+  await kafka.stop();
+  await kernel.stop();
+});
+
+const versions = (from: number, to: number): number[] =>
+  Array.from({ length: to - from + 1 }, (_, index) => from + index);
+
+const asked = { numPartitions: 3, replicationFactor: 1, assignments: [] };
+
+describe('every version of', () => {
+  it.each(versions(2, 7))('CreateTopics v%i', async (version) => {
+    const configs = [{ name: 'retention.ms', value: '1000' }];
+    const name = `made-${version}`;
+    const topics = [
+      { ...asked, name, configs },
+      { ...asked, name: 'mqtt', configs },
+      { ...asked, name: 'x', configs: [{ name: 'nonsense', value: '1' }] },
+      { ...asked, name: 'a b', configs: [] },
+      { ...asked, name: 'three', replicationFactor: 3, configs: [] },
+    ];
+    const dry = await client.send(createTopics, version, { topics, validateOnly: true });
+    expect(dry.topics[0]?.errorCode).toBe(0);
+    expect(kernel.topics.byName(name)).toBeUndefined();
+    const answer = await client.send(createTopics, version, { topics });
+    expect(answer.topics.map((topic) => topic.errorCode)).toEqual([
+      0,
+      errorCodes.TOPIC_ALREADY_EXISTS,
+      errorCodes.INVALID_CONFIG,
+      errorCodes.INVALID_TOPIC_EXCEPTION,
+      errorCodes.INVALID_REPLICATION_FACTOR,
+    ]);
+    const made = kernel.topics.byName(name)!;
+    expect([made.shards.length, made.config.get('retention.ms')]).toEqual([3, '1000']);
+    if (version >= 7) expect(answer.topics[0]?.topicId).toBe(made.id);
+  });
+
+  it.each(versions(1, 6))('DeleteTopics v%i', async (version) => {
+    const name = `gone-${version}`;
+    await kernel.topics.create(name, 1);
+    const names = [name, 'mqtt', 'absent'];
+    const body = version >= 6 ? { topics: names.map((each) => ({ name: each })) } : { topicNames: names };
+    const answer = await client.send(deleteTopics, version, { ...body, timeoutMs: 1000 });
+    expect(answer.responses.map((response) => response.errorCode)).toEqual([
+      0,
+      errorCodes.POLICY_VIOLATION,
+      errorCodes.UNKNOWN_TOPIC_OR_PARTITION,
+    ]);
+    expect(kernel.topics.byName(name)).toBeUndefined();
+  });
+
+  it('DeleteTopics v6 by id', async () => {
+    const { id } = await kernel.topics.create('by-id', 1);
+    const send = () =>
+      client.send(deleteTopics, 6, { topics: [{ name: null, topicId: id }], timeoutMs: 1000 });
+    expect((await send()).responses).toMatchObject([{ name: 'by-id', errorCode: 0 }]);
+    expect((await send()).responses).toMatchObject([{ name: null, errorCode: errorCodes.UNKNOWN_TOPIC_ID }]);
+  });
+
+  it.each(versions(0, 3))(
+    'CreatePartitions v%i, kafka regression 6: one result per topic',
+    async (version) => {
+      const name = `grown-${version}`;
+      await kernel.topics.create(name, 2);
+      const topic = (each: string, count: number) => ({ name: each, count, assignments: null });
+      const answer = await client.send(createPartitions, version, {
+        topics: [topic(name, 5), topic('mqtt', 50), topic('absent', 2)],
+        timeoutMs: 1000,
+        validateOnly: false,
+      });
+      expect(answer.results).toMatchObject([
+        { name, errorCode: 0 },
+        { name: 'mqtt', errorCode: errorCodes.INVALID_PARTITIONS },
+        { name: 'absent', errorCode: errorCodes.UNKNOWN_TOPIC_OR_PARTITION },
+      ]);
+      const shown = await client.send(metadata, 9, { topics: [{ name }] });
+      expect(shown.topics[0]?.partitions).toHaveLength(5);
+    },
+  );
+
+  it.each(versions(0, 2))('DeleteRecords v%i', async (version) => {
+    await kernel.topics.ensure('trimmed');
+    const answer = await client.send(deleteRecords, version, {
+      topics: [
+        {
+          name: 'trimmed',
+          partitions: [
+            { partitionIndex: 0, offset: -1 },
+            { partitionIndex: 1, offset: 9 },
+          ],
+        },
+      ],
+      timeoutMs: 1000,
+    });
+    expect(answer.topics[0]?.partitions).toMatchObject([
+      { lowWatermark: 0, errorCode: 0 },
+      { lowWatermark: -1, errorCode: errorCodes.OFFSET_OUT_OF_RANGE },
+    ]);
+  });
+
+  it.each(versions(0, 2))('DescribeCluster v%i', async (version) => {
+    const answer = await client.send(describeCluster, version, { includeClusterAuthorizedOperations: false });
+    const { host, port } = kafka.address();
+    expect(answer).toMatchObject({ errorCode: 0, clusterId: 'test', brokers: [{ brokerId: 1, host, port }] });
+  });
+
+  it.each(versions(0, 5))('DescribeLogDirs v%i, kafka regression 21: the key is there', async (version) => {
+    const answer = await client.send(describeLogDirs, version, { topics: null });
+    expect(answer.results).toMatchObject([{ errorCode: 0 }]);
+    expect(answer.results[0]?.topics.map((topic) => topic.name)).toContain('mqtt');
+  });
+
+  it.each(versions(2, 4))('OffsetForLeaderEpoch v%i', async (version) => {
+    const topic = await kernel.topics.ensure('epochs');
+    const { epoch } = await kernel.openShard(topic.shards[0]!);
+    const partitions = [
+      { partition: 0, leaderEpoch: epoch },
+      { partition: 0, leaderEpoch: epoch + 1 },
+      { partition: 99, leaderEpoch: epoch },
+    ];
+    const answer = await client.send(offsetForLeaderEpoch, version, {
+      topics: [{ topic: 'epochs', partitions }],
+    });
+    expect(answer.topics[0]?.partitions).toMatchObject([
+      { errorCode: 0, leaderEpoch: epoch, endOffset: 0 },
+      { errorCode: 0, leaderEpoch: -1, endOffset: -1 },
+      { errorCode: errorCodes.UNKNOWN_TOPIC_OR_PARTITION },
+    ]);
+  });
+});
