@@ -2,13 +2,16 @@ import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
 import { createKafkaAdapter } from '@robustmq/kafka';
 import type { KafkaAdapter } from '@robustmq/kafka';
 import {
+  alterConfigs,
   createPartitions,
   createTopics,
   deleteRecords,
   deleteTopics,
   describeCluster,
+  describeConfigs,
   describeLogDirs,
   errorCodes,
+  incrementalAlterConfigs,
   metadata,
   offsetForLeaderEpoch,
 } from '@robustmq/kafka-codec';
@@ -160,5 +163,70 @@ describe('every version of', () => {
       { errorCode: 0, leaderEpoch: -1, endOffset: -1 },
       { errorCode: errorCodes.UNKNOWN_TOPIC_OR_PARTITION },
     ]);
+  });
+
+  it.each(versions(0, 4))('DescribeConfigs v%i, kafka regression 8: source and synonyms', async (version) => {
+    const name = `described-${version}`;
+    await kernel.topics.create(name, 1, new Map([['retention.ms', '5000']]));
+    const resource = (resourceType: number, resourceName: string, configurationKeys: string[] | null) => ({
+      resourceType,
+      resourceName,
+      configurationKeys,
+    });
+    const answer = await client.send(describeConfigs, version, {
+      resources: [resource(2, name, ['retention.ms']), resource(4, '1', null), resource(2, 'absent', null)],
+      ...(version >= 1 ? { includeSynonyms: true } : {}),
+    });
+    const [topic, broker, absent] = answer.results;
+    expect(topic?.configs).toHaveLength(1);
+    expect(topic?.configs[0]).toMatchObject({ name: 'retention.ms', value: '5000', isSensitive: false });
+    if (version >= 1) {
+      expect(topic?.configs[0]?.configSource).toBe(1);
+      expect(topic?.configs[0]?.synonyms.map((synonym) => synonym.value)).toEqual(['5000', '604800000']);
+    }
+    expect(broker?.configs.map((config) => config.name)).toContain('num.partitions');
+    expect(absent?.errorCode).toBe(errorCodes.UNKNOWN_TOPIC_OR_PARTITION);
+  });
+
+  it.each(versions(0, 1))(
+    'IncrementalAlterConfigs v%i, kafka regression 3: list operations',
+    async (version) => {
+      const name = `altered-${version}`;
+      await kernel.topics.create(name, 1);
+      const send = async (
+        key: string,
+        configOperation: number,
+        value: string | null,
+        validateOnly = false,
+      ) => {
+        const configs = [{ name: key, configOperation, value }];
+        const resources = [{ resourceType: 2, resourceName: name, configs }];
+        const answer = await client.send(incrementalAlterConfigs, version, { resources, validateOnly });
+        return answer.responses[0]?.errorCode;
+      };
+      const config = (key: string) => kernel.topics.byName(name)?.config.get(key);
+      expect(await send('retention.ms', 0, '9000', true)).toBe(0);
+      expect(config('retention.ms')).toBeUndefined();
+      expect(await send('retention.ms', 0, '9000')).toBe(0);
+      expect(config('retention.ms')).toBe('9000');
+      expect(await send('retention.ms', 1, null)).toBe(0);
+      expect(config('retention.ms')).toBeUndefined();
+      expect(await send('retention.ms', 2, '1')).toBe(errorCodes.INVALID_CONFIG);
+      expect(await send('nonsense', 0, '1')).toBe(errorCodes.INVALID_CONFIG);
+      expect(await send('cleanup.policy', 2, 'delete')).toBe(0);
+      expect(config('cleanup.policy')).toBe('delete');
+      expect(await send('cleanup.policy', 2, 'compact')).toBe(errorCodes.INVALID_CONFIG);
+      expect(await send('cleanup.policy', 2, 'compact', true)).toBe(errorCodes.INVALID_CONFIG);
+    },
+  );
+
+  it.each(versions(0, 2))('AlterConfigs v%i', async (version) => {
+    const name = `replaced-${version}`;
+    await kernel.topics.create(name, 1, new Map([['retention.ms', '5000']]));
+    const configs = [{ name: 'segment.ms', value: '2000' }];
+    const resources = [{ resourceType: 2, resourceName: name, configs }];
+    const answer = await client.send(alterConfigs, version, { resources, validateOnly: false });
+    expect(answer.responses).toMatchObject([{ errorCode: 0 }]);
+    expect([...kernel.topics.byName(name)!.config]).toEqual([['segment.ms', '2000']]);
   });
 });

@@ -1,5 +1,6 @@
 import {
   advertised,
+  alterConfigs,
   apiVersions,
   createPartitions,
   createTopics,
@@ -7,6 +8,7 @@ import {
   deleteRecords,
   deleteTopics,
   describeCluster,
+  describeConfigs,
   describeGroups,
   describeLogDirs,
   encodeResponse,
@@ -14,6 +16,7 @@ import {
   fetch,
   findCoordinator,
   heartbeat,
+  incrementalAlterConfigs,
   initProducerId,
   joinGroup,
   leaveGroup,
@@ -28,17 +31,20 @@ import {
   syncGroup,
 } from '@robustmq/kafka-codec';
 import type { Answer, Handler, Request } from '../adapter.ts';
+import { handleAlterConfigs } from './alter-configs.ts';
 import { handleCreatePartitions } from './create-partitions.ts';
 import { handleCreateTopics } from './create-topics.ts';
 import { handleDeleteGroups } from './delete-groups.ts';
 import { handleDeleteRecords } from './delete-records.ts';
 import { handleDeleteTopics } from './delete-topics.ts';
 import { handleDescribeCluster } from './describe-cluster.ts';
+import { handleDescribeConfigs } from './describe-configs.ts';
 import { handleDescribeGroups } from './describe-groups.ts';
 import { handleDescribeLogDirs } from './describe-log-dirs.ts';
 import { handleFetch } from './fetch.ts';
 import { handleFindCoordinator } from './find-coordinator.ts';
 import { handleHeartbeat } from './heartbeat.ts';
+import { handleIncrementalAlterConfigs } from './incremental-alter-configs.ts';
 import { handleInitProducerId } from './init-producer-id.ts';
 import { handleJoinGroup } from './join-group.ts';
 import { handleLeaveGroup } from './leave-group.ts';
@@ -77,6 +83,9 @@ const handlers = new Map<number, Handler>([
   [describeCluster.key, handleDescribeCluster],
   [describeLogDirs.key, handleDescribeLogDirs],
   [offsetForLeaderEpoch.key, handleOffsetForLeaderEpoch],
+  [describeConfigs.key, handleDescribeConfigs],
+  [incrementalAlterConfigs.key, handleIncrementalAlterConfigs],
+  [alterConfigs.key, handleAlterConfigs],
   [apiVersions.key, (_context, request) => answerApiVersions(request)],
 ]);
 
