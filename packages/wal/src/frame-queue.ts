@@ -1,5 +1,4 @@
 import { assert } from '@robustmq/core';
-import { frameBytesMax } from './frame.ts';
 import { StagingBuffer } from './staging-buffer.ts';
 
 /** Items that one frame holds at most; their table is then an eighth of it. */
@@ -16,11 +15,21 @@ interface WaitingItem {
  * and behind it a queue of items by reference, in order.
  */
 export class FrameQueue {
-  #filling = new StagingBuffer(frameBytesMax, frameItemsMax);
-  #spare: StagingBuffer | null = new StagingBuffer(frameBytesMax, frameItemsMax);
+  #filling: StagingBuffer;
+  #spare: StagingBuffer | null;
   #waiting: WaitingItem[] = [];
   #head = 0;
   #waitingBytes = 0;
+
+  constructor(frameBytesMax: number) {
+    this.#filling = new StagingBuffer(frameBytesMax, frameItemsMax);
+    this.#spare = new StagingBuffer(frameBytesMax, frameItemsMax);
+  }
+
+  /** Whether a frame of its own would hold an item. */
+  holds(bytes: number): boolean {
+    return bytes <= this.#filling.itemBytesMax;
+  }
 
   /** Bytes of items that no staging buffer had room for. */
   get waitingBytes(): number {

@@ -16,9 +16,9 @@ export interface WalOptions {
   /** Identity of the disk's owner; the log of another is refused. */
   uuid: JournalUuid;
   random: Random;
-  /** Bytes of a file, a multiple of 4 KiB and at least two frames; 32 MiB. */
+  /** Bytes of a file, a multiple of 4 KiB and at least 64 KiB; below 4 MiB frames are smaller than 2 MiB; 32 MiB. */
   fileBytes?: number;
-  /** Bytes of all files together, at least two files; 512 MiB. */
+  /** Bytes of all files together, at least three files; 512 MiB. */
   maxBytes?: number;
   /** Files made at the first start; 2. */
   initialFiles?: number;
@@ -39,8 +39,8 @@ export interface WalOptions {
 export async function openWal(options: WalOptions): Promise<{ wal: Wal; recovered: Recovered }> {
   const { fileBytes = 32 * 1024 * 1024, maxBytes = 512 * 1024 * 1024, initialFiles = 2 } = options;
   const { logger = silentLogger, onFatal = throwUncaught, schedule = afterTurn } = options;
-  assert(fileBytes % pageBytes === 0 && fileBytes >= 2 * frameBytesMax, 'a file holds at least two frames');
-  assert(maxBytes >= 2 * fileBytes && initialFiles >= 2, 'a log has at least two files');
+  assert(fileBytes % pageBytes === 0 && fileBytes >= 16 * pageBytes, 'a file has at least 16 pages');
+  assert(maxBytes >= 3 * fileBytes && initialFiles >= 2, 'a log may grow to three files');
   assert(
     options.kind > 0 && options.kind < 256 && options.uuid.length === 32,
     'a log has a kind and an owner',
@@ -67,6 +67,7 @@ export async function openWal(options: WalOptions): Promise<{ wal: Wal; recovere
     onFatal,
     schedule,
     initialFiles,
+    frameBytes: Math.min(frameBytesMax, Math.floor(fileBytes / 2 / pageBytes) * pageBytes),
     queueBytes: options.queueBytes ?? 4 * 1024 * 1024,
     last: { generation: recovered.end.generation, crc: lastCrc },
   });

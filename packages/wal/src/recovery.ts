@@ -9,7 +9,7 @@ import type { WalFile, WalPosition } from './wal-file.ts';
 /** What the user of a log supplies. */
 export interface WalUser {
   /** The CRC under which the item was appended, computed from its bytes, or null when the item is bad in itself. */
-  check(item: Uint8Array): number | null;
+  check(item: Buffer): number | null;
   /**
    * The state from which recovery starts, in chunks of at most `itemBytesMax`; asked for whenever a file is begun. It
    * says, in the user's own words, from which generation on items are still needed.

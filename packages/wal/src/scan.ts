@@ -64,7 +64,7 @@ export async function scanFrames(file: WalFile, first: FrameHeader): Promise<Fra
       header === null ||
       !isSameUse(header, first) ||
       header.sequence <= sequence ||
-      at + bytes > file.bytes
+      !isInside(header, at, file)
     ) {
       at += pageBytes;
       continue;
@@ -94,6 +94,11 @@ export async function readFrame(file: DiskFile, frame: FrameRef): Promise<Buffer
 
 export function isOwned(header: FrameHeader, owner: FrameOwner): boolean {
   return header.kind === owner.kind && header.uuid.equals(owner.uuid);
+}
+
+/** Padding that is missing takes nothing away. */
+function isInside(header: FrameHeader, at: number, file: WalFile): boolean {
+  return at + frameHeaderBytes + header.bodyBytes <= file.bytes;
 }
 
 function isSameUse(header: FrameHeader, first: FrameHeader): boolean {

@@ -32,6 +32,11 @@ export class StagingBuffer {
     this.#crcs = new Uint32Array(itemsMax);
   }
 
+  /** The longest item that fits when nothing else is in the frame. */
+  get itemBytesMax(): number {
+    return this.#frameBytesMax - frameHeaderBytes - tableEntryBytes;
+  }
+
   get count(): number {
     return this.#count;
   }

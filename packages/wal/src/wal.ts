@@ -1,6 +1,6 @@
 import type { Logger, Random } from '@robustmq/core';
 import { assert, crc32c, RobustError } from '@robustmq/core';
-import { itemBytesMax, pageBytes } from './frame.ts';
+import { pageBytes } from './frame.ts';
 import { FrameQueue } from './frame-queue.ts';
 import type { WalUser } from './recovery.ts';
 import { readTable } from './recovery.ts';
@@ -39,6 +39,8 @@ export interface WalModules {
   schedule: (task: () => void) => void;
   initialFiles: number;
   queueBytes: number;
+  /** Bytes of the largest frame. */
+  frameBytes: number;
   /** Generation and header CRC of the last frame that recovery kept. */
   last: { generation: number; crc: number };
 }
@@ -60,7 +62,7 @@ export class Wal {
     stalls: 0,
   };
   readonly #modules: WalModules;
-  readonly #queue = new FrameQueue();
+  readonly #queue: FrameQueue;
   readonly #durableListeners: ((upTo: number, generation: number) => void)[] = [];
   readonly #spaceListeners: (() => void)[] = [];
   #state: 'opened' | 'running' | 'stopping' | 'stopped' | 'failed' = 'opened';
@@ -90,6 +92,7 @@ export class Wal {
 
   constructor(modules: WalModules) {
     this.#modules = modules;
+    this.#queue = new FrameQueue(modules.frameBytes);
     this.#generation = modules.last.generation;
     this.#previousCrc = modules.last.crc;
   }
@@ -168,7 +171,7 @@ export class Wal {
     if (this.#state !== 'running') throw stopped(this.#state);
     let bytes = 0;
     for (let part = 0; part < parts.length; part++) bytes += parts[part]!.length;
-    assert(bytes > 0 && bytes <= itemBytesMax, 'an item has between 1 byte and what a frame holds');
+    assert(bytes > 0 && this.#queue.holds(bytes), 'an item has between 1 byte and what a frame holds');
     const { queueBytes } = this.#modules;
     if (this.#queue.waitingBytes + bytes > queueBytes * 4) throw overfull();
     this.#queue.push(parts, bytes, crc);
@@ -212,7 +215,8 @@ export class Wal {
 
   /**
    * Says that no item of a generation before this one is needed any more, as the next `checkpoint()` must say too: the
-   * files are used again once that checkpoint is durable.
+   * files are used again once that checkpoint is durable. Calling it again with the same generation has a log that found
+   * no space to grow try again.
    */
   release(beforeGeneration: number): void {
     this.#releaseBefore = Math.max(this.#releaseBefore, beforeGeneration);
