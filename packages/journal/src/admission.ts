@@ -1,0 +1,133 @@
+import type { Clock, Disk, Logger, Timer } from '@robustmq/core';
+import type { JournalCounters } from './counters.ts';
+import type { JournalLimits } from './limits.ts';
+import type { SegmentFiles } from './segment-files.ts';
+
+export interface AdmissionOptions {
+  readonly disk: Disk;
+  readonly folder: string;
+  readonly files: SegmentFiles;
+  readonly limits: JournalLimits;
+  readonly counters: JournalCounters;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly onFatal: (error: Error) => void;
+  /** There may be space for a write that found none. */
+  readonly retry: () => void;
+  readonly changed: (open: boolean) => void;
+}
+
+/**
+ * Decides whether new data may come: there must be room for what is in memory and in the log but not in segments, plus
+ * a reserve; and the log must not have more waiting than it can stage. Admission opens again one reserve later than
+ * it closes. The pool counts as free space, and is given back before admission closes.
+ */
+export class Admission {
+  readonly #options: AdmissionOptions;
+  #freeBytes = 0;
+  #totalBytes = 0;
+  #hasSpace = true;
+  #logHasRoom = true;
+  /** A write found the disk full, whatever the volume says. */
+  #writeFailed = false;
+  #open = true;
+  #timer: Timer | null = null;
+  #looking: Promise<void> | null = null;
+  #stopped = false;
+  #sweptAtLook = 0;
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
+
+  get open(): boolean {
+    return this.#open;
+  }
+
+  get freeBytes(): number {
+    return this.#freeBytes;
+  }
+
+  get totalBytes(): number {
+    return this.#totalBytes;
+  }
+
+  async start(): Promise<void> {
+    await this.look();
+    this.#arm();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    await this.#looking;
+  }
+
+  /** Free space as of now, and whether to go on admitting. */
+  look(): Promise<void> {
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = null;
+    });
+    return this.#looking;
+  }
+
+  /** Much may have been written since the last look. */
+  wrote(): void {
+    const { counters, limits, onFatal } = this.#options;
+    if (counters.sweptBytes - this.#sweptAtLook < limits.reserveBytes / 4 || this.#stopped) return;
+    this.look().catch(onFatal);
+  }
+
+  /** A write found no space, or (null) one has succeeded. */
+  full(error: Error | null): void {
+    if (this.#writeFailed === (error !== null)) return;
+    this.#writeFailed = error !== null;
+    this.#settle();
+  }
+
+  logRoom(has: boolean): void {
+    if (this.#logHasRoom === has) return;
+    this.#logHasRoom = has;
+    this.#settle();
+  }
+
+  #arm(): void {
+    const { clock, limits, onFatal } = this.#options;
+    this.#timer = clock.after(limits.pollMs, () => {
+      this.look()
+        .catch(onFatal)
+        .finally(() => {
+          if (!this.#stopped) this.#arm();
+        });
+    });
+  }
+
+  async #look(): Promise<void> {
+    const { disk, folder, counters, limits, files, retry } = this.#options;
+    const needed = counters.tailBytes + limits.reserveBytes;
+    const space = await disk.free(folder);
+    this.#totalBytes = space.totalBytes;
+    this.#freeBytes = space.freeBytes;
+    this.#sweptAtLook = counters.sweptBytes;
+    while ((this.#freeBytes < needed || this.#writeFailed) && (await files.shrinkPool())) {
+      this.#freeBytes += limits.poolFileBytes;
+      if (this.#writeFailed) break;
+    }
+    const margin = this.#hasSpace ? 0 : limits.reserveBytes;
+    this.#hasSpace = this.#freeBytes >= needed + margin;
+    this.#settle();
+    if (this.#writeFailed) retry();
+  }
+
+  #settle(): void {
+    const open = this.#hasSpace && this.#logHasRoom && !this.#writeFailed;
+    if (open === this.#open) return;
+    this.#open = open;
+    const { logger, changed } = this.#options;
+    const fields = { freeBytes: this.#freeBytes, hasSpace: this.#hasSpace, logHasRoom: this.#logHasRoom };
+    // The log's room comes and goes with load; space is for an operator to see.
+    if (this.#hasSpace && !this.#writeFailed) logger.debug(fields, 'admission changed');
+    else logger.warn(fields, 'no space for new data');
+    changed(open);
+  }
+}

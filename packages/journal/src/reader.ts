@@ -1,0 +1,260 @@
+import type { Offset } from '@robustmq/core';
+import type { ReadAnswer, ReadRequest, StoredEntry, TimestampRequest } from '@robustmq/kernel';
+import type { CachedBlock } from './block-cache.ts';
+import { filterMatches } from './block-filter.ts';
+import type { BlockLoader } from './block-loader.ts';
+import type { JournalCounters } from './counters.ts';
+import { dataLost, segmentUnknown } from './errors.ts';
+import type { IndexLoader } from './index-loader.ts';
+import type { Segment } from './segment.ts';
+import type { SegmentStore } from './segment-store.ts';
+import { maxTimestampOf, reaches } from './tail-entry.ts';
+
+/** What a read needs from disk before it can go on, when it is not the number of a block. */
+const need = { nothing: -1, index: -2, filters: -3 } as const;
+
+export interface ReaderOptions {
+  readonly store: SegmentStore;
+  readonly blocks: BlockLoader;
+  readonly indexes: IndexLoader;
+  readonly counters: JournalCounters;
+}
+
+/**
+ * Reads of one segment: from the memory tail, the block cache, and the file, in this order.
+ *
+ * Control entries take no offset. Those that stand at an offset of the range are returned, one that stands at its very
+ * end included, so that a reader of a whole segment sees them all; one at the start of the next range comes again.
+ */
+export class Reader {
+  readonly #store: SegmentStore;
+  readonly #blocks: BlockLoader;
+  readonly #indexes: IndexLoader;
+  readonly #counters: JournalCounters;
+
+  constructor(options: ReaderOptions) {
+    this.#store = options.store;
+    this.#blocks = options.blocks;
+    this.#indexes = options.indexes;
+    this.#counters = options.counters;
+  }
+
+  readCached(request: ReadRequest): ReadAnswer | null {
+    const segment = this.#segment(request);
+    const plan = new ReadPlan(request, segment);
+    const missing = this.#advance(segment, plan);
+    // Part of an answer is one; the next call finds out what is missing.
+    if (missing !== need.nothing && !plan.hasData) return null;
+    this.#counters.readsCached++;
+    return plan.answer(missing !== need.nothing);
+  }
+
+  async read(request: ReadRequest): Promise<ReadAnswer> {
+    const segment = this.#segment(request);
+    const plan = new ReadPlan(request, segment);
+    let fromDisk = false;
+    for (;;) {
+      const missing = this.#advance(segment, plan);
+      if (missing === need.nothing) break;
+      if (missing === need.index) await this.#indexes.load(segment);
+      else if (missing === need.filters) await this.#indexes.loadFilters(segment);
+      else {
+        const found = await this.#blocks.load(segment, missing);
+        if (request.filter !== undefined) this.#blocks.addFilter(segment, found);
+        fromDisk = true;
+      }
+      if (segment.phase === 'deleted') throw segmentUnknown(request);
+    }
+    if (fromDisk) {
+      this.#counters.readsDisk++;
+      if (plan.full && request.filter === undefined) this.#readAhead(segment, plan.block + 1);
+    } else {
+      this.#counters.readsCached++;
+    }
+    return plan.answer(plan.full);
+  }
+
+  async seekTimestamp(request: TimestampRequest): Promise<Offset | null> {
+    const segment = this.#segment(request);
+    const { timestamp } = request;
+    if (segment.end.maxTimestamp < timestamp) return null;
+    if (segment.index === null) await this.#indexes.load(segment);
+    const index = segment.index;
+    const block = index?.findTimestamp(timestamp) ?? 0;
+    if (index !== null && block < index.blocks && index.position[block]! < segment.stored.bytes) {
+      const first = index.firstOffset[block]!;
+      if (segment.tail.length === 0 || first < segment.tail.coversFrom) {
+        const found = this.#blocks.cached(segment, block) ?? (await this.#blocks.load(segment, block));
+        for (const entry of found.entries) {
+          if (maxTimestampOf([entry.payload], entry.flags) >= timestamp) return entry.baseOffset;
+        }
+        if (found.lost.length > 0) return first;
+      }
+    }
+    const tail = segment.tail;
+    for (let i = 0; i < tail.length; i++) {
+      if (tail.at(i).maxTimestamp >= timestamp) return tail.at(i).baseOffset;
+    }
+    return null;
+  }
+
+  #segment(request: Pick<ReadRequest, 'shard' | 'segment'>): Segment {
+    const segment = this.#store.find(request.shard, request.segment);
+    if (segment === undefined) throw segmentUnknown(request);
+    return segment;
+  }
+
+  /** Takes all that is in memory; returns what is missing for more. */
+  #advance(segment: Segment, plan: ReadPlan): number {
+    while (!plan.done) {
+      const inMemory = plan.next >= segment.tail.coversFrom || segment.memory;
+      if (inMemory) {
+        takeTail(segment, plan);
+        continue;
+      }
+      const index = segment.index;
+      if (index === null) return need.index;
+      if (plan.block < 0) plan.block = index.find(plan.next);
+      if (plan.block >= index.blocks || index.position[plan.block]! >= segment.stored.bytes) {
+        takeTail(segment, plan);
+        continue;
+      }
+      if (plan.request.filter !== undefined) {
+        if (!index.filtersLoaded) return need.filters;
+        if (this.#skip(segment, plan)) continue;
+      }
+      const found = this.#blocks.cached(segment, plan.block);
+      if (found === null) return plan.block;
+      takeBlock(segment, plan, found);
+    }
+    return need.nothing;
+  }
+
+  /** Steps over the block when the filter proves that nothing wanted is in it. */
+  #skip(segment: Segment, plan: ReadPlan): boolean {
+    const wanted = plan.request.filter!;
+    const index = segment.index!;
+    if (index.segmentFilter !== null && !filterMatches(index.segmentFilter, wanted)) {
+      this.#counters.blocksSkipped += index.blocks - plan.block;
+      plan.reachEnd();
+      return true;
+    }
+    const filter = index.filters[plan.block] ?? null;
+    if (filter === null || filterMatches(filter, wanted)) return false;
+    this.#counters.blocksSkipped++;
+    plan.block++;
+    plan.moveTo(index.firstOffset[plan.block] ?? segment.stored.offset);
+    return true;
+  }
+
+  #readAhead(segment: Segment, block: number): void {
+    const index = segment.index;
+    if (index === null || block >= index.blocks || index.end(block) > segment.stored.bytes) return;
+    if (this.#blocks.cached(segment, block) !== null) return;
+    // Whoever needs the block meets the error again, and with a reader to tell.
+    this.#blocks.load(segment, block).catch(() => undefined);
+  }
+}
+
+/** The answer in the making, and where the search stands. */
+class ReadPlan {
+  readonly request: ReadRequest;
+  readonly limit: Offset;
+  readonly entries: StoredEntry[] = [];
+  /** Everything below is covered. */
+  next: Offset;
+  /** Where the search goes on in the file; -1: not looked up yet. */
+  block = -1;
+  done = false;
+  /** Stopped by `maxBytes`. */
+  full = false;
+  hasData = false;
+  readonly #segment: Segment;
+  #bytes = 0;
+
+  constructor(request: ReadRequest, segment: Segment) {
+    this.request = request;
+    this.#segment = segment;
+    this.limit = Math.min(request.limit, segment.sealedEnd);
+    this.next = request.offset;
+    if (request.offset > this.limit) this.done = true;
+  }
+
+  /** Adds an entry; false when the answer ends before it. */
+  take(entry: StoredEntry): boolean {
+    const control = entry.count === 0;
+    if (control ? entry.baseOffset > this.limit : entry.baseOffset >= this.limit) {
+      this.reachEnd();
+      return false;
+    }
+    const bytes = entry.payload.length;
+    if (this.hasData && this.#bytes + bytes > this.request.maxBytes) {
+      this.full = true;
+      this.done = true;
+      return false;
+    }
+    this.entries.push(entry);
+    this.#bytes += bytes;
+    this.moveTo(entry.baseOffset + entry.count);
+    if (!control) this.hasData = true;
+    return true;
+  }
+
+  moveTo(offset: Offset): void {
+    if (offset > this.next) this.next = offset;
+    if (this.next > this.limit) this.done = true;
+  }
+
+  /** All that the segment has of the range is taken, up to where entries are lost. */
+  reachEnd(): void {
+    this.done = true;
+    const { end, lostTo } = this.#segment;
+    if (end.offset < lostTo && this.limit > end.offset) {
+      this.moveTo(end.offset);
+      this.meetLost(end.offset, lostTo);
+      return;
+    }
+    this.moveTo(Math.min(this.limit, end.offset));
+  }
+
+  /** The next offset is lost: what was taken before it is the answer, or there is none. */
+  meetLost(from: Offset, to: Offset): void {
+    this.done = true;
+    if (this.entries.length === 0) throw dataLost(this.request, Math.max(from, this.next), to);
+  }
+
+  /** `partial`: the range has more. A control entry at its end stands at the next range's start, which returns it. */
+  answer(partial: boolean): ReadAnswer {
+    if (partial && this.hasData) while (this.entries.at(-1)?.count === 0) this.entries.pop();
+    return { entries: this.entries, nextOffset: this.next };
+  }
+}
+
+function takeTail(segment: Segment, plan: ReadPlan): void {
+  const tail = segment.tail;
+  for (let at = tail.find(plan.next); at < tail.length; at++) {
+    if (!plan.take(tail.at(at))) return;
+  }
+  plan.reachEnd();
+}
+
+function takeBlock(segment: Segment, plan: ReadPlan, found: CachedBlock): void {
+  const coversFrom = segment.tail.coversFrom;
+  let lost = 0;
+  for (const entry of found.entries) {
+    while (lost < found.lost.length && found.lost[lost]!.to <= plan.next) lost++;
+    const gap = found.lost[lost];
+    if (gap !== undefined && gap.from <= entry.baseOffset && gap.to > plan.next) break;
+    if (!reaches(entry, plan.next)) continue;
+    // The memory tail has the rest, and each entry is taken once.
+    if (entry.baseOffset >= coversFrom && plan.next >= coversFrom) return;
+    if (!plan.take(entry)) return;
+  }
+  const gap = found.lost.find((range) => range.to > plan.next);
+  if (gap !== undefined) {
+    if (gap.from < plan.limit) return plan.meetLost(gap.from, gap.to);
+    return plan.reachEnd();
+  }
+  plan.block++;
+  plan.moveTo(segment.index?.firstOffset[plan.block] ?? plan.next);
+}

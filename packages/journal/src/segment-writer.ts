@@ -1,0 +1,69 @@
+import type { DiskFile, IoClass } from '@robustmq/core';
+import { assert } from '@robustmq/core';
+import { encodeFooter } from './footer.ts';
+import type { Segment } from './segment.ts';
+import type { TailEntry } from './tail-entry.ts';
+
+/** Gathers entries into writes of at most `bytesMax`, each written before the next is filled. */
+export class GatheringWriter {
+  readonly #staging: Buffer;
+  #used = 0;
+
+  constructor(bytesMax: number) {
+    this.#staging = Buffer.allocUnsafeSlow(bytesMax);
+  }
+
+  /** Writes the entries, which lie back to back from the first one's position. */
+  async write(io: IoClass, file: DiskFile, entries: readonly TailEntry[]): Promise<void> {
+    let position = entries[0]?.position ?? 0;
+    for (const entry of entries) {
+      assert(entry.position === position + this.#used, 'entries lie back to back');
+      position = await this.#add(io, file, { part: entry.header, position });
+      for (const part of entry.parts) position = await this.#add(io, file, { part, position });
+    }
+    if (this.#used > 0) await file.pwrite(io, this.#staging.subarray(0, this.#used), position);
+    this.#used = 0;
+  }
+
+  /** Copies a part in, writing whenever the staging is full; returns where the staging begins in the file. */
+  async #add(
+    io: IoClass,
+    file: DiskFile,
+    { part, position }: { part: Buffer; position: number },
+  ): Promise<number> {
+    const staging = this.#staging;
+    let at = 0;
+    while (at < part.length) {
+      const copied = part.copy(staging, this.#used, at);
+      at += copied;
+      this.#used += copied;
+      if (this.#used < staging.length) break;
+      await file.pwrite(io, staging, position);
+      position += staging.length;
+      this.#used = 0;
+    }
+    return position;
+  }
+}
+
+/** Writes the footer behind the entries and makes the file exactly as long, durably. */
+export async function writeFooter(io: IoClass, file: DiskFile, segment: Segment): Promise<void> {
+  const { stored, index } = segment;
+  assert(index !== null && index.dataBytes >= stored.bytes, 'the index covers the file');
+  const footer = encodeFooter(
+    {
+      shard: segment.shard,
+      segment: segment.id,
+      epoch: segment.epoch,
+      baseOffset: segment.baseOffset,
+      endOffset: stored.offset,
+      maxTimestamp: stored.maxTimestamp,
+      endEntry: stored.entry,
+      chainCrc: stored.crc,
+    },
+    index,
+  );
+  await file.pwrite(io, footer, stored.bytes);
+  await file.truncate(io, stored.bytes + footer.length);
+  await file.sync(io);
+}
