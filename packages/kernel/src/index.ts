@@ -3,6 +3,8 @@ export type { SubscribeRequest } from './delivery/subscription-table.ts';
 export { SubscriptionTable } from './delivery/subscription-table.ts';
 export { CatchUp } from './delivery/catch-up.ts';
 export { Dispatcher } from './delivery/dispatcher.ts';
+export type { RecordTaker } from './delivery/record-lookup.ts';
+export { RecordLookup } from './delivery/record-lookup.ts';
 export type { KernelErrorCode } from './errors.ts';
 export type { FoldItem, FoldKind, FoldRecord } from './folds/fold-kind.ts';
 export { FoldShard } from './folds/fold-shard.ts';

@@ -4,6 +4,7 @@ import { CatchUp } from './delivery/catch-up.ts';
 import { BatchDecoder } from './delivery/batch-decoder.ts';
 import type { DeliveryPort } from './delivery/delivery-port.ts';
 import { Dispatcher } from './delivery/dispatcher.ts';
+import { RecordLookup } from './delivery/record-lookup.ts';
 import { SubscriptionTable } from './delivery/subscription-table.ts';
 import type { KernelErrorCode } from './errors.ts';
 import { Folds } from './folds/folds.ts';
@@ -61,6 +62,7 @@ export class Kernel implements Lifecycle {
   readonly publisher: Publisher;
   readonly folds: Folds;
   readonly catchUp: CatchUp;
+  readonly lookup: RecordLookup;
   readonly subscriptions: SubscriptionTable;
   readonly producerIds: ProducerIds;
   readonly retainedUsage = new RetainedUsage();
@@ -137,6 +139,7 @@ export class Kernel implements Lifecycle {
       },
     );
     this.folds = new Folds(this.topics, (id) => this.#shards.modulesOf(id), logger);
+    this.lookup = new RecordLookup(new BatchDecoder(this.router, this.subjects, decompress));
     this.catchUp = new CatchUp({
       dispatcher: this.dispatcher,
       decoder: new BatchDecoder(this.router, this.subjects, decompress),

@@ -15,7 +15,10 @@ const blockBytes = 256 * 1024;
 const alternativesMax = 4096;
 
 interface Scan {
+  /** Those the present block is read for. */
   readonly readers: Map<object, CatchUpReader>;
+  /** Those that came meanwhile: they join at the next block, as this one may have passed their offset. */
+  readonly joining: Map<object, CatchUpReader>;
   running: boolean;
   /** Skips blocks for the readers there are now; undefined: make it anew. */
   filter: BlockFilter | null | undefined;
@@ -45,7 +48,7 @@ export class CatchUp {
   /** Sessions that are behind on any shard. */
   get waiting(): number {
     let waiting = 0;
-    for (const scan of this.#scans.values()) waiting += scan.readers.size;
+    for (const scan of this.#scans.values()) waiting += scan.readers.size + scan.joining.size;
     return waiting;
   }
 
@@ -54,32 +57,35 @@ export class CatchUp {
     if (this.#stopped) return;
     let scan = this.#scans.get(shard);
     if (scan === undefined) {
-      scan = { readers: new Map(), running: false, filter: undefined };
+      scan = { readers: new Map(), joining: new Map(), running: false, filter: undefined };
       this.#scans.set(shard, scan);
     }
-    scan.readers.set(reader.subscriber, reader);
-    scan.filter = undefined;
+    // One that is being read for may have other filters now.
+    if (scan.readers.get(reader.subscriber) === reader) scan.filter = undefined;
+    else scan.joining.set(reader.subscriber, reader);
     if (!scan.running) void this.#run(shard, scan);
   }
 
   /** Takes a reader out: its session is gone, or has no room. */
   remove(shard: ShardId, reader: CatchUpReader): void {
     const scan = this.#scans.get(shard);
-    if (scan === undefined || scan.readers.get(reader.subscriber) !== reader) return;
+    if (scan === undefined) return;
+    if (scan.joining.get(reader.subscriber) === reader) scan.joining.delete(reader.subscriber);
+    if (scan.readers.get(reader.subscriber) !== reader) return;
     scan.readers.delete(reader.subscriber);
     scan.filter = undefined;
   }
 
   stop(): void {
     this.#stopped = true;
-    for (const scan of this.#scans.values()) scan.readers.clear();
+    for (const scan of this.#scans.values()) clear(scan);
   }
 
   async #run(id: ShardId, scan: Scan): Promise<void> {
     scan.running = true;
     try {
       const view = new DecodedBatch();
-      while (scan.readers.size > 0) {
+      while (scan.readers.size + scan.joining.size > 0) {
         const shard = await this.#modules.openShard(id);
         if (!this.#join(shard, scan)) continue;
         await this.#block(shard, scan, view);
@@ -88,10 +94,10 @@ export class CatchUp {
       }
     } catch (error) {
       this.#modules.logger.error({ error, shard: id }, 'sessions can not read their backlog');
-      scan.readers.clear();
+      clear(scan);
     } finally {
       scan.running = false;
-      if (scan.readers.size === 0) this.#scans.delete(id);
+      this.#scans.delete(id);
     }
   }
 
@@ -99,6 +105,11 @@ export class CatchUp {
   #join(shard: Shard, scan: Scan): boolean {
     const live = this.#modules.dispatcher.routedTo(shard.id) ?? shard.highWatermark;
     const start = shard.startOffset;
+    if (scan.joining.size > 0) {
+      for (const [subscriber, reader] of scan.joining) scan.readers.set(subscriber, reader);
+      scan.joining.clear();
+      scan.filter = undefined;
+    }
     for (const [subscriber, reader] of scan.readers) {
       if (reader.next < start) {
         const from = reader.next;
@@ -125,7 +136,11 @@ export class CatchUp {
       ...(scan.filter === null ? {} : { filter: scan.filter }),
     };
     const answer = shard.readCached(from, options) ?? (await shard.read(from, options));
-    for (const entry of answer.entries) await this.#entry(shard, scan, entry, view);
+    for (const entry of answer.entries) {
+      // All are full: what is left of the block is read again when one comes back.
+      if (scan.readers.size === 0) break;
+      await this.#entry(shard, scan, entry, view);
+    }
     for (const reader of scan.readers.values()) {
       if (reader.next >= from && reader.next < answer.nextOffset) reader.next = answer.nextOffset;
     }
@@ -147,7 +162,9 @@ export class CatchUp {
         brokerEncoded,
         subjects: null,
       };
-      const section = await this.#modules.decoder.recordsOf(batch);
+      if (scan.readers.size === 0) return;
+      const later = this.#modules.decoder.recordsOf(batch);
+      const section = later instanceof Promise ? await later : later;
       if (section === null) continue;
       const source = { shard: shard.id, epoch: shard.epoch, topic: shard.topic };
       const decoded = this.#modules.decoder.decode(batch, section, source, view);
@@ -186,6 +203,11 @@ export class CatchUp {
     }
     return alternatives;
   }
+}
+
+function clear(scan: Scan): void {
+  scan.readers.clear();
+  scan.joining.clear();
 }
 
 function tellLost(scan: Scan, from: Offset, to: Offset): void {

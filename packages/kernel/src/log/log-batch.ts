@@ -38,6 +38,9 @@ export class LogBatch implements RoutedBatch {
   readonly listeners: BatchListener[] = [];
   /** Router epoch at which nobody wanted any of its records; -1 while somebody may. */
   unwantedEpoch = -1;
+  /** Whether the outcome is known, and which: null is committed. */
+  settled = false;
+  error: RobustError<KernelErrorCode> | null = null;
 
   constructor(brokerEncoded: boolean, flags = 0) {
     this.brokerEncoded = brokerEncoded;
@@ -63,6 +66,8 @@ export class LogBatch implements RoutedBatch {
   }
 
   settle(error: RobustError<KernelErrorCode> | null): void {
+    this.settled = true;
+    this.error = error;
     for (const listener of this.listeners) listener.settled(this, error);
     this.listeners.length = 0;
   }
