@@ -4,6 +4,8 @@ export { crc32c } from './crc32c.ts';
 export type { Disk, DiskEntry, DiskErrorCode, DiskFile, IoClass, OpenOptions } from './disk.ts';
 export { assert, InvariantError, RobustError } from './error.ts';
 export type { Branded, Epoch, JournalUuid, NodeId, Offset, SegmentId, ShardId, TopicId } from './ids.ts';
+export type { ListenAddress, ListenHooks, OpenListener } from './listen.ts';
+export { listenOn } from './listen.ts';
 export type { Clock, Lifecycle, Logger, Random, Timer } from './ports.ts';
 export { silentLogger } from './ports.ts';
 export type { FolderErrorCode, FolderIdentity, FolderLock, StateChange, StateStore } from './stores.ts';

@@ -1,15 +1,12 @@
-import type { Clock, Logger, Random } from '@robustmq/core';
+import type { Clock, ListenAddress, Logger, Random } from '@robustmq/core';
 import type { Kernel } from '@robustmq/kernel';
 import type { RequestHeader } from '@robustmq/kafka-codec';
 import type { GroupCoordinator } from './groups/coordinator.ts';
 import type { GroupLimits } from './groups/group.ts';
 import type { KafkaCounters } from './metrics.ts';
 
-export interface KafkaOptions {
-  readonly host: string;
-  /** 0 takes a free port. */
-  readonly port: number;
-  /** What clients are told to connect to; default: the bound address. */
+export interface KafkaOptions extends ListenAddress {
+  /** What clients are told to connect to; default: the first host and the port that are bound. */
   readonly advertisedHost?: string;
   readonly advertisedPort?: number;
   readonly nodeId: number;

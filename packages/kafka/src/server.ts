@@ -1,6 +1,7 @@
 import { createServer } from 'node:net';
-import type { Server } from 'node:net';
-import type { Lifecycle, Timer } from '@robustmq/core';
+import type { Socket } from 'node:net';
+import type { Lifecycle, OpenListener, Timer } from '@robustmq/core';
+import { listenOn } from '@robustmq/core';
 import type { KafkaContext, KafkaModules, KafkaOptions } from './adapter.ts';
 import { Connection } from './connection.ts';
 import { GroupCoordinator } from './groups/coordinator.ts';
@@ -17,9 +18,8 @@ export class KafkaAdapter implements Lifecycle {
   readonly #modules: KafkaModules;
   readonly #groups: GroupCoordinator;
   readonly #connections = new Set<Connection>();
-  #server: Server | null = null;
+  #listener: OpenListener | null = null;
   #idle: Timer | null = null;
-  #port = 0;
 
   constructor(options: KafkaOptions, modules: KafkaModules) {
     this.#options = options;
@@ -27,53 +27,58 @@ export class KafkaAdapter implements Lifecycle {
     this.#groups = new GroupCoordinator(modules, options.groups);
   }
 
-  /** The address that is really bound. */
+  /** What is really bound; null before `start` and after `stop`. */
+  get listener(): OpenListener | null {
+    return this.#listener;
+  }
+
+  /** What clients are told to connect to. */
   address(): { host: string; port: number } {
-    return { host: this.#options.host, port: this.#port };
+    const { advertisedHost, advertisedPort, hosts, port } = this.#options;
+    return {
+      host: advertisedHost ?? hosts[0]!,
+      port: advertisedPort ?? this.#listener?.port ?? port,
+    };
   }
 
   /** Loads the groups, then listens. */
   async start(): Promise<void> {
     await this.#groups.start();
     const context = this.#context();
-    const server = createServer((socket) => {
-      this.counters.connections++;
-      const connection = new Connection(socket, context, handlerOf);
-      this.#connections.add(connection);
-      socket.on('close', () => {
-        this.counters.connections--;
-        this.#connections.delete(connection);
-      });
+    this.#listener = await listenOn(this.#options, {
+      createServer: () => createServer((socket) => this.#accept(socket, context)),
+      acceptFailed: (error) => context.logger.warn({ error }, 'a connection could not be accepted'),
     });
-    this.#server = server;
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(this.#options.port, this.#options.host, resolve);
-    });
-    const address = server.address();
-    this.#port = typeof address === 'object' && address !== null ? address.port : this.#options.port;
     this.#watchIdle();
   }
 
   async stop(): Promise<void> {
-    const server = this.#server;
-    if (server === null) return;
-    this.#server = null;
+    const listener = this.#listener;
+    this.#listener = null;
     this.#idle?.cancel();
     this.#groups.stop();
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    const closed = listener?.close();
     for (const connection of this.#connections) connection.close();
     await closed;
   }
 
+  #accept(socket: Socket, context: KafkaContext): void {
+    this.counters.connections++;
+    const connection = new Connection(socket, context, handlerOf);
+    this.#connections.add(connection);
+    socket.on('close', () => {
+      this.counters.connections--;
+      this.#connections.delete(connection);
+    });
+  }
+
   #context(): KafkaContext {
-    const { advertisedHost, advertisedPort, nodeId, host } = this.#options;
     return {
       ...this.#modules,
       options: this.#options,
       counters: this.counters,
       groups: this.#groups,
-      broker: () => ({ nodeId, host: advertisedHost ?? host, port: advertisedPort ?? this.#port }),
+      broker: () => ({ nodeId: this.#options.nodeId, ...this.address() }),
     };
   }
 

@@ -27,7 +27,7 @@ let client: KafkaClient;
 beforeAll(async () => {
   kernel = await startKernel(await createMemoryStorage());
   kafka = createKafkaAdapter(
-    { host: '127.0.0.1', port: 0, nodeId: 1 },
+    { hosts: ['127.0.0.1'], port: 0, nodeId: 1 },
     { kernel, clock: systemClock, random: systemRandom, logger: silentLogger },
   );
   await kafka.start();

@@ -30,7 +30,7 @@ let topicId: string;
 async function start(): Promise<void> {
   kernel = await startKernel(storage);
   kafka = createKafkaAdapter(
-    { host: '127.0.0.1', port: 0, nodeId: 1, groups: { initialDelayMs: 0 } },
+    { hosts: ['127.0.0.1'], port: 0, nodeId: 1, groups: { initialDelayMs: 0 } },
     { kernel, clock: systemClock, random: systemRandom, logger: silentLogger },
   );
   await kafka.start();

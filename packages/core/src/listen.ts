@@ -1,0 +1,83 @@
+import type { AddressInfo, Server } from 'node:net';
+
+/** Where one listener is bound. */
+export interface ListenAddress {
+  /** Addresses of this machine; all get the same port. */
+  readonly hosts: readonly string[];
+  /** 0 takes a port that is free on every host. */
+  readonly port: number;
+}
+
+/** What `listenOn` opened. */
+export interface OpenListener {
+  /** The hosts that are bound, in the order asked for. */
+  readonly hosts: readonly string[];
+  readonly port: number;
+  /** Accepts no more; resolves when the connections that were accepted are gone. */
+  close(): Promise<void>;
+}
+
+/** Tries for a port that is free on every host. */
+const freePortTriesMax = 20;
+
+/** How a listener makes its servers. */
+export interface ListenHooks {
+  createServer(): Server;
+  /** A connection could not be accepted (no descriptors left); the server goes on. */
+  acceptFailed(error: Error): void;
+}
+
+/**
+ * Opens one server per host on one port. `::1` beside another host is left out where the machine has no IPv6. Rejects
+ * with the system's error (EADDRINUSE, EACCES, EADDRNOTAVAIL) when a host can not be bound; then nothing is open.
+ */
+export async function listenOn({ hosts, port }: ListenAddress, hooks: ListenHooks): Promise<OpenListener> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await bindAll(hosts, port, hooks);
+    } catch (error) {
+      const taken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE';
+      if (!taken || port !== 0 || tries >= freePortTriesMax) throw error;
+    }
+  }
+}
+
+async function bindAll(hosts: readonly string[], port: number, hooks: ListenHooks): Promise<OpenListener> {
+  const open = new Map<string, Server>();
+  const close = async (): Promise<void> => {
+    await Promise.all(
+      [...open.values()].map((server) => new Promise<void>((resolve) => server.close(() => resolve()))),
+    );
+  };
+  let bound = port;
+  for (const host of hosts) {
+    const server = hooks.createServer();
+    try {
+      await bind(server, host, bound);
+    } catch (error) {
+      if (host === '::1' && hosts.length > 1 && isMissing(error)) continue;
+      await close();
+      throw error;
+    }
+    server.on('error', (error) => hooks.acceptFailed(error));
+    open.set(host, server);
+    bound = (server.address() as AddressInfo).port;
+  }
+  return { hosts: [...open.keys()], port: bound, close };
+}
+
+function bind(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host, port, ipv6Only: host === '::1' }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+/** Whether the machine, or its kernel, has no such address. */
+function isMissing(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT' || code === 'EINVAL';
+}
