@@ -28,6 +28,9 @@ export {
 export type { BatchListener } from './log/log-batch.ts';
 export { LogBatch } from './log/log-batch.ts';
 export type { ReadOptions } from './log/shard-reader.ts';
+export type { Header, Property } from './names/header-names.ts';
+export { headerNames, headerToProperty, hiddenKeyProperty, propertyToHeader } from './names/header-names.ts';
+export { isSubjectSafeRange } from './names/subject-safe.ts';
 export { SubjectTable } from './names/subject-table.ts';
 export type { Subject } from './names/subject.ts';
 export type { MqHeader } from './names/mq-header.ts';

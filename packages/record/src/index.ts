@@ -43,6 +43,7 @@ export {
 export type { BatchEncoderOptions, BatchFinish, EmptyBatchFields } from './batch-encoder.ts';
 export { BatchEncoder, emptyBatch } from './batch-encoder.ts';
 export type { RecordErrorCode } from './errors.ts';
+export { copyBytes } from './copy-bytes.ts';
 export { HeaderCursor } from './header-cursor.ts';
 export { HeaderEncoder } from './header-encoder.ts';
 export { murmur3, Murmur3 } from './murmur3.ts';

@@ -19,6 +19,8 @@ export interface Subject {
    * `hiddenKeyProperty`. `key` is null and says nothing of the record's.
    */
   readonly keyHidden: boolean;
+  /** The bytes of the name are those of the key, as in the default topic: who needs them need not encode the name. */
+  readonly nameIsKey: boolean;
   /** Cached by the router, which alone touches what follows; other code asks `Router.match`. */
   match: Match;
   matchEpoch: number;
@@ -43,6 +45,7 @@ export function createSubject(
     key,
     shard: key === null ? noShard : shardOfKey(topic, key),
     keyHidden,
+    nameIsKey: key !== null && key.toString() === name,
     match: noMatch,
     matchEpoch: -1,
     levelSlot: 0,
