@@ -75,11 +75,37 @@ describe('SimDisk', () => {
       await file.pwrite('wal', Buffer.from('x'), 0);
     }, '/a');
     expect([...completed]).toEqual(['x']);
-    const underWay = await survivors(async (disk) => {
+    const underWay = new Set<string>();
+    for (let seed = 0; seed < 200; seed++) {
+      const disk = new SimDisk({ seed });
       const file = await created(disk, '/a', { dsync: true });
       void file.pwrite('wal', Buffer.from('x'), 0);
-    }, '/a');
+      underWay.add(disk.crash().peek('/a').toString('latin1'));
+    }
     expect([...underWay].sort()).toEqual(['', '\0', 'x']);
+  });
+
+  it('completes a call in one stroke: no power cut comes between its effect and who hears of it', async () => {
+    for (const [title, call] of Object.entries({
+      'a durable write': (file: DiskFile) => file.pwrite('wal', Buffer.from('x'), 0),
+      'a sync': (file: DiskFile) => file.sync('wal'),
+      'names made durable': (_file: DiskFile, disk: SimDisk) => disk.syncDir('/'),
+    })) {
+      for (let seed = 0; seed < 20; seed++) {
+        const disk = new SimDisk({ seed });
+        const file = await disk.open('wal', '/a', { create: true, dsync: title === 'a durable write' });
+        if (title !== 'names made durable') await disk.syncDir('/');
+        if (title === 'a sync') await file.pwrite('wal', Buffer.from('x'), 0);
+        const done = call(file, disk);
+        // Behind the completion of the call, and before the code that waits for it.
+        const after = await new Promise<SimDisk>((resolve) => {
+          queueMicrotask(() => resolve(disk.crash()));
+        });
+        await done;
+        const expected = title === 'names made durable' ? '' : 'x';
+        expect(after.peek('/a').toString('latin1'), title).toBe(expected);
+      }
+    }
   });
 
   it('loses names that were not synced, and a rename within a folder is all or nothing', async () => {

@@ -107,76 +107,81 @@ export class SimDisk implements Disk {
   }
 
   async open(io: IoClass, path: string, options: OpenOptions = {}): Promise<DiskFile> {
-    await this.#enter({ kind: 'open', path, io });
-    const [parent, name] = this.#parent(path);
-    let node = parent.entries.get(name);
-    if (node === undefined) {
-      if (options.create !== true) throw diskError('DISK_NOT_FOUND', path);
-      node = new SimFileImage();
-      parent.link(name, node);
-    }
-    if (node instanceof SimDirectory) throw diskError('DISK_IO', path);
-    const missing = (options.preallocateBytes ?? 0) - node.size;
-    if (missing > 0) this.#allocate({ parent, name, image: node, path }, missing);
-    return new SimFile(path, node, options.dsync === true, this.#access());
+    return await this.#call({ kind: 'open', path, io }, () => {
+      const [parent, name] = this.#parent(path);
+      let node = parent.entries.get(name);
+      if (node === undefined) {
+        if (options.create !== true) throw diskError('DISK_NOT_FOUND', path);
+        node = new SimFileImage();
+        parent.link(name, node);
+      }
+      if (node instanceof SimDirectory) throw diskError('DISK_IO', path);
+      const missing = (options.preallocateBytes ?? 0) - node.size;
+      if (missing > 0) this.#allocate({ parent, name, image: node, path }, missing);
+      return new SimFile(path, node, options.dsync === true, this.#access());
+    });
   }
 
   async mkdir(path: string): Promise<void> {
-    await this.#enter({ kind: 'mkdir', path });
-    let at = this.#root;
-    for (const name of split(path)) {
-      let next = at.entries.get(name);
-      if (next === undefined) {
-        next = new SimDirectory();
-        at.link(name, next);
+    await this.#call({ kind: 'mkdir', path }, () => {
+      let at = this.#root;
+      for (const name of split(path)) {
+        let next = at.entries.get(name);
+        if (next === undefined) {
+          next = new SimDirectory();
+          at.link(name, next);
+        }
+        if (!(next instanceof SimDirectory)) throw diskError('DISK_IO', path);
+        at = next;
       }
-      if (!(next instanceof SimDirectory)) throw diskError('DISK_IO', path);
-      at = next;
-    }
+    });
   }
 
   async syncDir(path: string): Promise<void> {
-    await this.#enter({ kind: 'syncDir', path });
-    this.#directory(path).sync();
+    await this.#call({ kind: 'syncDir', path }, () => this.#directory(path).sync());
   }
 
   async rename(from: string, to: string): Promise<void> {
-    await this.#enter({ kind: 'rename', path: from });
-    const [source, sourceName] = this.#parent(from);
-    const [target, targetName] = this.#parent(to);
-    const node = source.entries.get(sourceName);
-    if (node === undefined) throw diskError('DISK_NOT_FOUND', from);
-    if (source === target && sourceName === targetName) return;
-    if (source === target) return target.link(targetName, node, sourceName);
-    target.link(targetName, node);
-    source.unlink(sourceName);
+    await this.#call({ kind: 'rename', path: from }, () => {
+      const [source, sourceName] = this.#parent(from);
+      const [target, targetName] = this.#parent(to);
+      const node = source.entries.get(sourceName);
+      if (node === undefined) throw diskError('DISK_NOT_FOUND', from);
+      if (source === target && sourceName === targetName) return;
+      if (source === target) return target.link(targetName, node, sourceName);
+      target.link(targetName, node);
+      source.unlink(sourceName);
+    });
   }
 
   async unlink(path: string): Promise<void> {
-    await this.#enter({ kind: 'unlink', path });
-    const [parent, name] = this.#parent(path);
-    if (parent.entries.get(name) instanceof SimDirectory) throw diskError('DISK_IO', path);
-    if (parent.entries.has(name)) parent.unlink(name);
+    await this.#call({ kind: 'unlink', path }, () => {
+      const [parent, name] = this.#parent(path);
+      if (parent.entries.get(name) instanceof SimDirectory) throw diskError('DISK_IO', path);
+      if (parent.entries.has(name)) parent.unlink(name);
+    });
   }
 
   async list(path: string): Promise<DiskEntry[]> {
-    await this.#enter({ kind: 'list', path });
-    const entries: DiskEntry[] = [];
-    for (const [name, node] of this.#directory(path).entries) {
-      const directory = node instanceof SimDirectory;
-      entries.push({ name, bytes: directory ? 0 : node.size, directory });
-    }
-    return entries.sort((left, right) => (left.name < right.name ? -1 : 1));
+    return await this.#call({ kind: 'list', path }, () => {
+      const entries: DiskEntry[] = [];
+      for (const [name, node] of this.#directory(path).entries) {
+        const directory = node instanceof SimDirectory;
+        entries.push({ name, bytes: directory ? 0 : node.size, directory });
+      }
+      return entries.sort((left, right) => (left.name < right.name ? -1 : 1));
+    });
   }
 
   async free(path: string): Promise<{ freeBytes: number; totalBytes: number }> {
-    await this.#enter({ kind: 'free', path });
-    return { freeBytes: this.#freeBytes(), totalBytes: this.capacityBytes };
+    return await this.#call({ kind: 'free', path }, () => ({
+      freeBytes: this.#freeBytes(),
+      totalBytes: this.capacityBytes,
+    }));
   }
 
   async run<T>(io: IoClass, job: () => Promise<T>): Promise<T> {
-    await this.#enter({ kind: 'run', path: '', io });
-    return await job();
+    return await this.#call({ kind: 'run', path: '', io }, job);
   }
 
   #succeed(root: SimDirectory): SimDisk {
@@ -191,20 +196,20 @@ export class SimDisk implements Disk {
   #access(): FileAccess {
     return {
       begin: (op, data) => this.#begin(op, data),
-      finish: (op) => this.#finish(op),
+      finish: (op, effect) => this.#finish(op, effect),
       freeBytes: () => this.#freeBytes(),
       fatal: (error) => this.#options.onFatal?.(error),
     };
   }
 
-  async #enter(call: OpCall): Promise<void> {
-    const op = this.#begin(call);
-    await this.#finish(op.op);
-    if (op.failure !== undefined) {
-      const error = diskError(op.failure, call.path);
+  async #call<T>(call: OpCall, effect: () => T | Promise<T>): Promise<T> {
+    const { op, failure } = this.#begin(call);
+    return await this.#finish(op, () => {
+      if (failure === undefined) return effect();
+      const error = diskError(failure, call.path);
       if (call.kind === 'syncDir') this.#options.onFatal?.(error);
       throw error;
-    }
+    });
   }
 
   /** Notes the call; synchronous, so that the order of calls is the order of the trace. */
@@ -223,13 +228,21 @@ export class SimDisk implements Disk {
     return { op, failure: this.#dead ? undefined : this.fault(op), dead: this.#dead };
   }
 
-  /** Resolves when the call is over; never, once the power is off. */
-  #finish(op: SimOp): Promise<void> {
+  /**
+   * Settles with `effect` when the call is over; never, once the power is off. The effect happens in the stroke that
+   * completes the call: nobody may learn of a sync that came after the power cut.
+   */
+  #finish<T>(op: SimOp, effect: () => T | Promise<T>): Promise<T> {
     const { clock, latencyMs } = this.#options;
     const delay = latencyMs?.(op, this.#random) ?? 0;
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       const settle = (): void => {
-        if (!this.#dead) resolve();
+        if (this.#dead) return;
+        try {
+          resolve(effect());
+        } catch (error) {
+          reject(error as Error);
+        }
       };
       if (clock === undefined) queueMicrotask(settle);
       else clock.after(delay, settle);
@@ -298,7 +311,7 @@ interface BegunOp {
 /** What an open file may ask of its disk. */
 interface FileAccess {
   begin(call: OpCall, data?: Uint8Array): BegunOp;
-  finish(op: SimOp): Promise<void>;
+  finish<T>(op: SimOp, effect: () => T): Promise<T>;
   freeBytes(): number;
   fatal(error: Error): void;
 }
@@ -324,10 +337,11 @@ class SimFile implements DiskFile {
     const fits = growth <= room ? data.length : Math.max(0, data.length - growth + room);
     // The bytes are on their way from here on: a crash before completion keeps any of their sectors.
     if (!begun.dead && fits > 0) this.#image.write(data.subarray(0, fits), position);
-    await this.#disk.finish(begun.op);
-    if (begun.failure !== undefined) throw this.#failed(begun.failure, 'pwrite');
-    if (fits < data.length) throw diskError('DISK_FULL', this.path);
-    if (this.#dsync) this.#image.syncRange(position, data.length);
+    await this.#disk.finish(begun.op, () => {
+      if (begun.failure !== undefined) throw this.#failed(begun.failure, 'pwrite');
+      if (fits < data.length) throw diskError('DISK_FULL', this.path);
+      if (this.#dsync) this.#image.syncRange(position, data.length);
+    });
   }
 
   async pread(io: IoClass, into: Uint8Array, position: number): Promise<number> {
@@ -338,23 +352,26 @@ class SimFile implements DiskFile {
       position,
       bytes: into.length,
     });
-    await this.#disk.finish(op);
-    if (failure !== undefined) throw diskError(failure, this.path);
-    return this.#image.read(into, position);
+    return await this.#disk.finish(op, () => {
+      if (failure !== undefined) throw diskError(failure, this.path);
+      return this.#image.read(into, position);
+    });
   }
 
   async sync(io: IoClass): Promise<void> {
     const { op, failure } = this.#begin({ kind: 'sync', path: this.path, io });
-    await this.#disk.finish(op);
-    if (failure !== undefined) throw this.#failed(failure, 'sync');
-    this.#image.sync();
+    await this.#disk.finish(op, () => {
+      if (failure !== undefined) throw this.#failed(failure, 'sync');
+      this.#image.sync();
+    });
   }
 
   async truncate(io: IoClass, bytes: number): Promise<void> {
     const { op, failure } = this.#begin({ kind: 'truncate', path: this.path, io, bytes });
-    await this.#disk.finish(op);
-    if (failure !== undefined) throw diskError(failure, this.path);
-    this.#image.truncate(bytes);
+    await this.#disk.finish(op, () => {
+      if (failure !== undefined) throw diskError(failure, this.path);
+      this.#image.truncate(bytes);
+    });
   }
 
   async size(): Promise<number> {

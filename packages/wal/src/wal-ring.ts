@@ -64,6 +64,8 @@ export class WalRing {
     const { disk, folder } = this.#options;
     await disk.mkdir(folder);
     await disk.syncDir(dirname(folder));
+    // A process that was killed may have left files whose names are not durable yet; what is written to them would be.
+    await disk.syncDir(folder);
     const files: WalFile[] = [];
     for (const { name, bytes } of await disk.list(folder)) {
       if (!namePattern.test(name)) continue;
