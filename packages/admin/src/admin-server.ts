@@ -1,17 +1,12 @@
-import type { Lifecycle, Logger } from '@robustmq/core';
+import type { Server } from 'node:http';
+import { createServer } from 'node:http';
+import type { Lifecycle, ListenAddress, Logger, OpenListener } from '@robustmq/core';
+import { listenOn } from '@robustmq/core';
 import type { Kernel } from '@robustmq/kernel';
 import Fastify from 'fastify';
 import type { FastifyInstance } from 'fastify';
-import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-
-export interface AdminOptions {
-  readonly host: string;
-  /** 0 takes a free port. */
-  readonly port: number;
-}
-
-/** Counters that a package offers, by metric name without the prefix `robustmq_`. */
-export type MetricSource = () => Iterable<readonly [name: string, help: string, value: number]>;
+import { Metrics } from './metrics.ts';
+import type { MetricSource } from './metric-source.ts';
 
 export interface AdminModules {
   readonly kernel: Kernel;
@@ -21,76 +16,73 @@ export interface AdminModules {
   ready(): boolean;
 }
 
+/** Longest body of a request, bytes. */
+const bodyBytesMax = 256 * 1024;
+/** A request has to be complete after this long. */
+const requestTimeoutMs = 30_000;
+const connectionsMax = 256;
+
 /**
- * The admin HTTP server: `/healthz` (the process runs), `/readyz` (it serves), `/metrics` (Prometheus), and the topics
- * as JSON under `/api/v1/topics`.
+ * The admin HTTP server: `/healthz` (the process runs), `/readyz` (it serves), `/metrics` (Prometheus), and the API
+ * under `/api/v1`.
  */
 export class AdminServer implements Lifecycle {
-  readonly #options: AdminOptions;
+  readonly #address: ListenAddress;
   readonly #modules: AdminModules;
-  readonly #registry = new Registry();
-  readonly #gauges = new Map<string, Gauge>();
+  readonly #metrics: Metrics;
   #app: FastifyInstance | null = null;
-  #port = 0;
+  #listener: OpenListener | null = null;
 
-  constructor(options: AdminOptions, modules: AdminModules) {
-    this.#options = options;
+  constructor(address: ListenAddress, modules: AdminModules) {
+    this.#address = address;
     this.#modules = modules;
+    this.#metrics = new Metrics(modules.metrics);
   }
 
-  /** The port that is really bound. */
-  get port(): number {
-    return this.#port;
+  /** What is really bound; null before `start` and after `stop`. */
+  get listener(): OpenListener | null {
+    return this.#listener;
   }
 
   async start(): Promise<void> {
-    const app = Fastify({ bodyLimit: 1024 * 1024, forceCloseConnections: true });
+    const { logger } = this.#modules;
+    const servers: Server[] = [];
+    const app = Fastify({ bodyLimit: bodyBytesMax, requestTimeout: requestTimeoutMs });
     this.#app = app;
-    collectDefaultMetrics({ register: this.#registry });
+    this.#routes(app);
+    await app.ready();
+    this.#listener = await listenOn(this.#address, {
+      createServer: () => {
+        const server = createServer((request, response) => app.routing(request, response));
+        server.maxConnections = connectionsMax;
+        server.requestTimeout = requestTimeoutMs;
+        servers.push(server);
+        return server;
+      },
+      acceptFailed: (error) => logger.warn({ error }, 'a connection could not be accepted'),
+    });
+    this.#servers = servers;
+  }
+
+  #servers: readonly Server[] = [];
+
+  async stop(): Promise<void> {
+    const closed = this.#listener?.close();
+    this.#listener = null;
+    for (const server of this.#servers) server.closeAllConnections();
+    await closed;
+    await this.#app?.close();
+    this.#app = null;
+  }
+
+  #routes(app: FastifyInstance): void {
     app.get('/healthz', () => ({ status: 'ok' }));
     app.get('/readyz', (_request, reply) => {
       if (this.#modules.ready()) return { status: 'ready' };
       return reply.code(503).send({ status: 'starting' });
     });
-    app.get('/metrics', async (_request, reply) => {
-      this.#refresh();
-      return reply.type(this.#registry.contentType).send(await this.#registry.metrics());
-    });
-    this.#topics(app);
-    await app.listen({ host: this.#options.host, port: this.#options.port });
-    const address = app.server.address();
-    this.#port = typeof address === 'object' && address !== null ? address.port : this.#options.port;
-  }
-
-  async stop(): Promise<void> {
-    const app = this.#app;
-    this.#app = null;
-    await app?.close();
-    this.#registry.clear();
-  }
-
-  #topics(app: FastifyInstance): void {
-    const { kernel } = this.#modules;
-    app.get('/api/v1/topics', () =>
-      kernel.topics.list().map((topic) => ({
-        name: topic.name,
-        id: topic.id,
-        shards: topic.shards.length,
-        config: Object.fromEntries(topic.config),
-      })),
+    app.get('/metrics', async (_request, reply) =>
+      reply.type(this.#metrics.contentType).send(await this.#metrics.text()),
     );
-  }
-
-  #refresh(): void {
-    for (const source of this.#modules.metrics) {
-      for (const [name, help, value] of source()) {
-        let gauge = this.#gauges.get(name);
-        if (gauge === undefined) {
-          gauge = new Gauge({ name: `robustmq_${name}`, help, registers: [this.#registry] });
-          this.#gauges.set(name, gauge);
-        }
-        gauge.set(value);
-      }
-    }
   }
 }

@@ -15,7 +15,7 @@ const none = new Map<string, string>();
 describe('configuration', () => {
   it('has a default for everything', () => {
     const config = loadConfig(null, none);
-    expect(config.listeners.mqtt).toEqual({ host: '127.0.0.1', port: 1883, enabled: true });
+    expect(config.listeners.mqtt).toEqual({ host: 'localhost', port: 1883, enabled: true });
     expect(config.admin.port).toBe(58_080);
   });
 
@@ -30,7 +30,7 @@ describe('configuration', () => {
   });
 
   it('refuses an open listener unless that is asked for', () => {
-    const open = 'listeners: { kafka: { host: 0.0.0.0 } }';
+    const open = 'listeners: { kafka: { host: 0.0.0.0, advertised: "broker.example:9092" } }';
     expect(() => loadConfig(file(open), none)).toThrow(/allowAnonymous/);
     expect(loadConfig(file(`allowAnonymous: true\n${open}`), none).listeners.kafka.host).toBe('0.0.0.0');
   });

@@ -2,73 +2,10 @@ import { readFileSync } from 'node:fs';
 import { RobustError } from '@robustmq/core';
 import { parse } from 'yaml';
 import { z } from 'zod';
-
-/** What is wrong with the configuration, in words that name the key. */
-export type ConfigErrorCode = 'CONFIG_INVALID' | 'CONFIG_UNREADABLE';
-
-const port = z.number().int().min(0).max(65_535);
-const listener = (defaultPort: number) =>
-  z
-    .strictObject({
-      /** Address to bind; one of the loopback addresses unless `allowAnonymous` is set. */
-      host: z.string().default('127.0.0.1'),
-      /** 0 takes a free port. */
-      port: port.default(defaultPort),
-      enabled: z.boolean().default(true),
-    })
-    .prefault({});
-
-const schema = z.strictObject({
-  /** Folder of all state of this process. */
-  dataDir: z.string().min(1).default('./data'),
-  nodeId: z
-    .number()
-    .int()
-    .min(0)
-    .max(2 ** 31 - 1)
-    .default(1),
-  /** Needed for any listener that is not on a loopback address: until authentication exists everybody may do all. */
-  allowAnonymous: z.boolean().default(false),
-  listeners: z
-    .strictObject({
-      mqtt: listener(1883),
-      mqttWebSocket: listener(8083),
-      kafka: listener(9092),
-    })
-    .prefault({}),
-  /** What clients are told to connect to, where that differs from the bound address. */
-  advertised: z.strictObject({ kafka: z.string().optional() }).prefault({}),
-  admin: listener(58_080),
-  log: z
-    .strictObject({
-      level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
-    })
-    .prefault({}),
-  storage: z
-    .strictObject({
-      /** Size of one file of the journal's write-ahead log, and of all of them. */
-      walFileBytes: z
-        .number()
-        .int()
-        .min(1024 * 1024)
-        .default(32 * 1024 * 1024),
-      walBytesMax: z
-        .number()
-        .int()
-        .min(4 * 1024 * 1024)
-        .default(512 * 1024 * 1024),
-      /** Space that stays free; new data is refused before it is used. */
-      reserveBytes: z
-        .number()
-        .int()
-        .min(1024 * 1024)
-        .default(64 * 1024 * 1024),
-    })
-    .prefault({}),
-});
-
-/** The whole configuration of a process, every value filled in. */
-export type Config = z.infer<typeof schema>;
+import type { Config } from './config-schema.ts';
+import { configSchema } from './config-schema.ts';
+import type { ServerErrorCode } from './errors.ts';
+import { isLoopback, isWildcard } from './listen-hosts.ts';
 
 /**
  * Reads the file (null: none), lays environment variables `ROBUSTMQ_...` over it, and checks the result. Throws
@@ -79,22 +16,28 @@ export function loadConfig(path: string | null, env: ReadonlyMap<string, string>
   for (const [name, text] of env) {
     if (name.startsWith('ROBUSTMQ_')) setPath(values, keyPath(name.slice('ROBUSTMQ_'.length)), parse(text));
   }
-  const result = schema.safeParse(values);
+  const result = configSchema.safeParse(values);
   if (!result.success) throw invalid(z.prettifyError(result.error));
   const config = result.data;
   for (const [name, { host, enabled }] of Object.entries({ ...config.listeners, admin: config.admin })) {
     if (!enabled || isLoopback(host) || config.allowAnonymous) continue;
     throw invalid(
       `listener ${name} on ${host} can be reached from outside this machine, where anybody could read and write ` +
-        'everything. Bind it to 127.0.0.1, or set allowAnonymous: true if that is what you want.',
+        'everything. Bind it to localhost, or set allowAnonymous: true if that is what you want.',
     );
   }
+  checkAdvertised(config);
   return config;
 }
 
-/** Whether an address can be reached from this machine only. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
+/** Clients of the listener are told where to connect, which must be an address that they can use. */
+function checkAdvertised(config: Config): void {
+  const { enabled, host, advertised } = config.listeners.kafka;
+  if (!enabled || advertised !== undefined || !isWildcard(host)) return;
+  throw invalid(
+    `listeners.kafka.host is ${host}, which no client can connect to. Say what clients should be told, for example ` +
+      'listeners.kafka.advertised: broker.example.org:9092.',
+  );
 }
 
 function readYaml(path: string): Record<string, unknown> {
@@ -102,7 +45,7 @@ function readYaml(path: string): Record<string, unknown> {
   try {
     value = parse(readFileSync(path, 'utf8'));
   } catch (cause) {
-    throw new RobustError<ConfigErrorCode>(
+    throw new RobustError<ServerErrorCode>(
       'CONFIG_UNREADABLE',
       `${path} can not be read: ${(cause as Error).message}`,
       {
@@ -140,6 +83,6 @@ function setPath(values: Record<string, unknown>, path: readonly string[], value
   Object.defineProperty(at, last, { value, enumerable: true, writable: true, configurable: true });
 }
 
-function invalid(problem: string): RobustError<ConfigErrorCode> {
+function invalid(problem: string): RobustError<ServerErrorCode> {
   return new RobustError('CONFIG_INVALID', problem);
 }

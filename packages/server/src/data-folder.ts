@@ -1,0 +1,46 @@
+import { constants } from 'node:fs';
+import { access, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { FolderIdentity, FolderLock } from '@robustmq/core';
+import { RobustError, systemRandom } from '@robustmq/core';
+import { openFolderLock } from '@robustmq/disk';
+import { dataFolderUnusable } from './errors.ts';
+import type { ServerErrorCode } from './errors.ts';
+
+/** A folder of one role that this process has for itself. */
+export interface RoleFolder {
+  readonly path: string;
+  readonly identity: FolderIdentity;
+  release(): Promise<void>;
+}
+
+/** Makes the data folder where it is missing. Throws DATA_FOLDER_UNUSABLE. */
+export async function makeDataFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    await access(path, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw dataFolderUnusable(path, error);
+  }
+}
+
+/**
+ * Takes the folder of a role; it gets its identity when it is new. Throws FOLDER_LOCKED when another process has it,
+ * DATA_FOLDER_UNUSABLE, and CONFIG_INVALID when it belongs to another node.
+ */
+export async function takeRoleFolder(
+  path: string,
+  wanted: { readonly clusterId: string; readonly nodeId: number },
+): Promise<RoleFolder> {
+  await makeDataFolder(path);
+  const lock: FolderLock = openFolderLock(join(path, 'lock'));
+  const identity = await lock.acquire(() => ({ ...wanted, uuid: systemRandom.bytes(16).toString('hex') }));
+  if (identity.nodeId !== wanted.nodeId) {
+    await lock.release();
+    throw new RobustError<ServerErrorCode>(
+      'CONFIG_INVALID',
+      `nodeId is ${wanted.nodeId}, but ${path} belongs to node ${identity.nodeId}: set nodeId back, or use another dataDir.`,
+    );
+  }
+  return { path, identity, release: () => lock.release() };
+}

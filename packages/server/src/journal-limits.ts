@@ -1,0 +1,19 @@
+import type { JournalLimits } from '@robustmq/journal';
+import type { Config } from './config-schema.ts';
+
+/** The journal's bounds that the configuration sets; the others keep their defaults. */
+export function journalLimitsOf(storage: Config['storage']): Partial<JournalLimits> {
+  return {
+    walFileBytes: storage.walFileBytes,
+    walBytes: storage.walBytes,
+    tailBytes: storage.tailBytes,
+    blockCacheBytes: storage.blockCacheBytes,
+    tailCacheBytes: Math.floor(storage.blockCacheBytes / 2),
+    indexCacheBytes: storage.indexCacheBytes,
+    memoryBytes: storage.memoryTopicBytes,
+    poolFileBytes: storage.poolFileBytes,
+    poolFiles: storage.poolFiles,
+    openFiles: storage.openFiles,
+    reserveBytes: storage.reserveBytes,
+  };
+}

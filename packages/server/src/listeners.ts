@@ -1,0 +1,89 @@
+import { AdminServer } from '@robustmq/admin';
+import type { ListenAddress, Lifecycle, Logger } from '@robustmq/core';
+import { systemClock, systemRandom } from '@robustmq/core';
+import { createKafkaAdapter } from '@robustmq/kafka';
+import type { Config, ListenerConfig } from './config-schema.ts';
+import { hostAndPort, hostsOf, parseAdvertised } from './listen-hosts.ts';
+import type { Standalone } from './standalone.ts';
+
+/** An address that clients can use, under the name of its listener in the configuration. */
+export interface Endpoint {
+  readonly name: 'mqtt' | 'mqttWebSocket' | 'kafka' | 'admin';
+  readonly hosts: readonly string[];
+  readonly port: number;
+}
+
+/** A part of the server that listens. */
+export interface Listener {
+  readonly name: string;
+  readonly part: Lifecycle;
+  /** What it has bound; empty before `start`. */
+  endpoints(): readonly Endpoint[];
+}
+
+export interface ListenerModules {
+  readonly base: Standalone;
+  readonly logger: Logger;
+  /** Whether all listeners are open and nothing is stopping. */
+  readonly ready: () => boolean;
+}
+
+/** Makes every listener that the configuration opens, in the order of their start. A protocol is one entry here. */
+export function createListeners(config: Config, modules: ListenerModules): Listener[] {
+  return [kafkaListener, adminListener].flatMap((create) => create(config, modules) ?? []);
+}
+
+function kafkaListener(config: Config, { base, logger }: ListenerModules): Listener | null {
+  const { enabled, advertised } = config.listeners.kafka;
+  if (!enabled) return null;
+  const told = advertised === undefined ? null : parseAdvertised(advertised);
+  const part = createKafkaAdapter(
+    {
+      ...listenAddress(config.listeners.kafka),
+      nodeId: config.nodeId,
+      ...(told === null ? {} : { advertisedHost: told.host }),
+      ...(told === null || told.port === null ? {} : { advertisedPort: told.port }),
+    },
+    {
+      kernel: base.kernel,
+      clock: systemClock,
+      random: systemRandom,
+      logger: logger.child({ package: 'kafka' }),
+    },
+  );
+  return { name: 'kafka', part, endpoints: () => bound('kafka', part.listener) };
+}
+
+function adminListener(config: Config, { base, logger, ready }: ListenerModules): Listener | null {
+  if (!config.admin.enabled) return null;
+  const part = new AdminServer(listenAddress(config.admin), {
+    kernel: base.kernel,
+    logger: logger.child({ package: 'admin' }),
+    metrics: [],
+    ready,
+  });
+  return { name: 'admin', part, endpoints: () => bound('admin', part.listener) };
+}
+
+/** Listener name -> what clients are told to connect to, as the configuration says it. */
+export function advertisedAddresses(config: Config): Map<string, string> {
+  const addresses = new Map<string, string>();
+  for (const [name, listener] of Object.entries(config.listeners)) {
+    if (!listener.enabled) continue;
+    const told = 'advertised' in listener ? listener.advertised : undefined;
+    const { host, port } = told === undefined ? { host: null, port: null } : parseAdvertised(told);
+    addresses.set(name, hostAndPort(host ?? hostsOf(listener.host)[0]!, port ?? listener.port));
+  }
+  return addresses;
+}
+
+function listenAddress({ host, port }: ListenerConfig): ListenAddress {
+  return { hosts: hostsOf(host), port };
+}
+
+function bound(
+  name: Endpoint['name'],
+  listener: { readonly hosts: readonly string[]; readonly port: number } | null,
+): Endpoint[] {
+  return listener === null ? [] : [{ name, hosts: listener.hosts, port: listener.port }];
+}

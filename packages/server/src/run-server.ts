@@ -1,0 +1,78 @@
+import type { Logger } from '@robustmq/core';
+import { announcement } from './announcement.ts';
+import type { Config } from './config-schema.ts';
+import { exitCodes, listenFailed } from './errors.ts';
+import type { Listener } from './listeners.ts';
+import { advertisedAddresses, createListeners } from './listeners.ts';
+import { createLogger } from './logger.ts';
+import { startStandalone } from './standalone.ts';
+
+/**
+ * Starts the standalone server and serves until SIGINT or SIGTERM; the process ends with one of `exitCodes`. Throws what
+ * kept it from starting, with nothing left open.
+ */
+export async function runServer(config: Config): Promise<void> {
+  const logger = createLogger(config.log.level);
+  const onFatal = endOnFatal(logger);
+  let ready = false;
+  const started: Listener[] = [];
+  const base = await startStandalone(config, { logger, addresses: advertisedAddresses(config), onFatal });
+  const stop = async (): Promise<void> => {
+    ready = false;
+    for (const listener of started.splice(0).reverse()) await listener.part.stop();
+    await base.stop();
+  };
+  try {
+    for (const listener of createListeners(config, { base, logger, ready: () => ready })) {
+      await listener.part.start().catch((error: unknown) => {
+        throw listenFailed(listener.name, error);
+      });
+      started.push(listener);
+    }
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  ready = true;
+  stopOnSignal(stop, { logger, timeoutMs: config.stopTimeoutMs });
+  const endpoints = started.flatMap((listener) => listener.endpoints());
+  process.stdout.write(announcement(endpoints, { folder: base.folder, startMs: performance.now() }));
+}
+
+/** After an error that nobody expects the process ends at once: acknowledged data is on the disk, memory is not trusted. */
+function endOnFatal(logger: Logger): (error: unknown) => void {
+  const onFatal = (error: unknown): void => {
+    logger.error({ error }, 'the process ends: what is on the disk, or in memory, is no longer certain');
+    process.exit(exitCodes.fatal);
+  };
+  process.on('uncaughtException', onFatal);
+  process.on('unhandledRejection', onFatal);
+  return onFatal;
+}
+
+/** The first signal stops in order, until the deadline; the second one ends the process at once. */
+function stopOnSignal(
+  stop: () => Promise<void>,
+  { logger, timeoutMs }: { readonly logger: Logger; readonly timeoutMs: number },
+): void {
+  let stopping = false;
+  const end = (signal: string): void => {
+    if (stopping) process.exit(exitCodes.failed);
+    stopping = true;
+    logger.info({ signal }, 'stopping');
+    // Not unref'd: it also keeps the process alive until the stop has an outcome.
+    setTimeout(() => {
+      logger.error({ timeoutMs }, 'the server did not stop in time');
+      process.exit(exitCodes.failed);
+    }, timeoutMs);
+    stop().then(
+      () => process.exit(exitCodes.ok),
+      (error: unknown) => {
+        logger.error({ error }, 'the server did not stop cleanly');
+        process.exit(exitCodes.failed);
+      },
+    );
+  };
+  process.on('SIGINT', () => end('SIGINT'));
+  process.on('SIGTERM', () => end('SIGTERM'));
+}

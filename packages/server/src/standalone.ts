@@ -1,0 +1,134 @@
+import { join, resolve } from 'node:path';
+import type { JournalUuid, Logger, NodeId } from '@robustmq/core';
+import { systemClock, systemRandom } from '@robustmq/core';
+import type { NodeDisk } from '@robustmq/disk';
+import { openLevelStore, openNodeDisk } from '@robustmq/disk';
+import type { LocalJournal } from '@robustmq/journal';
+import { openJournal } from '@robustmq/journal';
+import { Kernel, LocalMesh } from '@robustmq/kernel';
+import type { LocalMetadata } from '@robustmq/meta';
+import { openLocalMetadata } from '@robustmq/meta';
+import type { Config } from './config-schema.ts';
+import { makeDataFolder, takeRoleFolder } from './data-folder.ts';
+import { journalLimitsOf } from './journal-limits.ts';
+
+/** The topic that takes every name without a topic of its own (docs/semantics.md 1.1). */
+export const defaultTopic = 'mqtt';
+const defaultTopicShards = 16;
+
+/** The storage and the kernel of one process that plays all roles, started, without any listener. */
+export interface Standalone {
+  /** Absolute path of the data folder. */
+  readonly folder: string;
+  readonly disk: NodeDisk;
+  readonly metadata: LocalMetadata;
+  readonly journal: LocalJournal;
+  readonly kernel: Kernel;
+  /** Commits what is in flight and closes everything, top-down. */
+  stop(): Promise<void>;
+}
+
+export interface StandaloneModules {
+  readonly logger: Logger;
+  /** Listener name -> what clients are told to connect to. */
+  readonly addresses: ReadonlyMap<string, string>;
+  /** What is on the disk is no longer known: it must end the process. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+/** Opens the data folder and starts metadata, journal and kernel, bottom-up. Stops what it started if a step fails. */
+export async function startStandalone(config: Config, modules: StandaloneModules): Promise<Standalone> {
+  const stops: (() => Promise<void>)[] = [];
+  const stop = async (): Promise<void> => {
+    for (const step of stops.splice(0).reverse()) await step();
+  };
+  try {
+    return { ...(await startAll(config, modules, stops)), stop };
+  } catch (error) {
+    await stop().catch((failed: unknown) => modules.logger.warn({ error: failed }, 'a part did not stop'));
+    throw error;
+  }
+}
+
+async function startAll(
+  config: Config,
+  { logger, addresses, onFatal }: StandaloneModules,
+  stops: (() => Promise<void>)[],
+): Promise<Omit<Standalone, 'stop'>> {
+  const folder = resolve(config.dataDir);
+  const nodeId = config.nodeId as NodeId;
+  await makeDataFolder(folder);
+  const newCluster = { clusterId: systemRandom.bytes(16).toString('hex'), nodeId };
+  const metaFolder = await takeRoleFolder(join(folder, 'meta'), newCluster);
+  stops.push(() => metaFolder.release());
+  const { clusterId } = metaFolder.identity;
+  const journalFolder = await takeRoleFolder(join(folder, 'journal'), { clusterId, nodeId });
+  stops.push(() => journalFolder.release());
+
+  const disk = openNodeDisk({ onFatal });
+  const shared = { disk, clock: systemClock, random: systemRandom, onFatal };
+  const metadata = openLocalMetadata({
+    ...shared,
+    folder: metaFolder.path,
+    store: openLevelStore(join(metaFolder.path, 'state'), disk),
+    uuid: metaFolder.identity.uuid as JournalUuid,
+    clusterId,
+    defaultTopic,
+    logger: logger.child({ package: 'meta' }),
+  });
+  stops.push(() => metadata.stop());
+  await metadata.start();
+
+  const { bootCounter } = journalFolder.identity;
+  const uuid = journalFolder.identity.uuid as JournalUuid;
+  const [registered] = await metadata.propose([
+    { kind: 'registerJournal', journal: { nodeId, uuid, bootCounter } },
+  ]);
+  if (registered instanceof Error) throw registered;
+  const journal = await openJournal({
+    ...shared,
+    folder: journalFolder.path,
+    nodeId,
+    uuid,
+    metadata,
+    logger: logger.child({ package: 'journal' }),
+    limits: journalLimitsOf(config.storage),
+  });
+  stops.push(() => journal.stop());
+
+  const modules = {
+    metadata,
+    journal,
+    mesh: new LocalMesh(nodeId),
+    clock: systemClock,
+    random: systemRandom,
+  };
+  const kernel = new Kernel(kernelOptions(config, nodeId, addresses), {
+    ...modules,
+    logger: logger.child({ package: 'kernel' }),
+  });
+  stops.push(() => kernel.stop());
+  await kernel.start();
+  return { folder, disk, metadata, journal, kernel };
+}
+
+function kernelOptions(
+  config: Config,
+  nodeId: NodeId,
+  addresses: ReadonlyMap<string, string>,
+): ConstructorParameters<typeof Kernel>[0] {
+  const { autoCreateShards, autoCreateMax, defaultRetentionBytes } = config.topics;
+  return {
+    nodeId,
+    addresses,
+    topics: {
+      tenant: 'default',
+      defaultTopic,
+      defaultTopicShards,
+      defaultTopicConfig: new Map([['retention.bytes', String(defaultRetentionBytes)]]),
+      autoCreateShards,
+      autoCreateMax,
+    },
+    inflightBytesMax: config.storage.inflightBytes,
+  };
+}
