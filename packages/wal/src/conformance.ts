@@ -35,6 +35,8 @@ export class NumberedUser implements WalUser {
   done = 0;
   /** The oldest generation that holds an item that is not. */
   oldest = 1;
+  /** Bytes of the checkpoint's first chunk, at least. */
+  stateBytes = 0;
   /** Filling of the checkpoint, to have it span frames. */
   chunkBytes: number[] = [];
 
@@ -43,7 +45,9 @@ export class NumberedUser implements WalUser {
   }
 
   checkpoint(): Uint8Array[] {
-    const state = Buffer.from(JSON.stringify({ done: this.done, oldest: this.oldest }));
+    const state = Buffer.from(
+      JSON.stringify({ done: this.done, oldest: this.oldest }).padEnd(this.stateBytes),
+    );
     return [state, ...this.chunkBytes.map((bytes) => Buffer.alloc(bytes, 7))];
   }
 

@@ -145,6 +145,7 @@ class Game {
     await wal.start();
     const steps = 20 + random.below(200);
     for (let step = 0; step < steps; step++) {
+      this.#user.stateBytes = random.chance(0.2) ? random.below(8000) : 0;
       this.#user.chunkBytes = Array.from({ length: random.below(3) }, () => 1 + random.below(8000));
       const count = wal.full ? 0 : random.below(20);
       for (let item = 0; item < count; item++) {
