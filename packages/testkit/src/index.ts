@@ -1,3 +1,5 @@
 export { MemoryJournal } from './memory-journal.ts';
 export type { MemoryStorage } from './memory-kernel.ts';
 export { createMemoryStorage, startKernel } from './memory-kernel.ts';
+export type { ListenerName, ServerExit, ServerPorts, ServerProcessOptions } from './server-process.ts';
+export { freePorts, runRobustmq, ServerProcess } from './server-process.ts';
