@@ -141,6 +141,7 @@ export class Kernel implements Lifecycle {
     this.folds = new Folds(this.topics, (id) => this.#shards.modulesOf(id), logger);
     this.lookup = new RecordLookup(new BatchDecoder(this.router, this.subjects, decompress));
     this.catchUp = new CatchUp({
+      clock,
       dispatcher: this.dispatcher,
       decoder: new BatchDecoder(this.router, this.subjects, decompress),
       logger,

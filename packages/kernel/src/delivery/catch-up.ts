@@ -1,4 +1,5 @@
-import type { Logger, Offset, ShardId } from '@robustmq/core';
+import { RobustError } from '@robustmq/core';
+import type { Clock, Logger, Offset, ShardId } from '@robustmq/core';
 import { batchBaseOffset, batchLastOffset, nextBatch } from '@robustmq/record';
 import { entryFlag } from '../log/entry.ts';
 import { filterTokens } from '../names/tokens.ts';
@@ -24,7 +25,11 @@ interface Scan {
   filter: BlockFilter | null | undefined;
 }
 
+/** Pause after a shard could not be read. */
+const retryMs = 1000;
+
 export interface CatchUpModules {
+  readonly clock: Clock;
   readonly dispatcher: Dispatcher;
   readonly decoder: BatchDecoder;
   readonly logger: Logger;
@@ -93,12 +98,21 @@ export class CatchUp {
         await new Promise((resolve) => setImmediate(resolve));
       }
     } catch (error) {
-      this.#modules.logger.error({ error, shard: id }, 'sessions can not read their backlog');
-      clear(scan);
-    } finally {
-      scan.running = false;
-      this.#scans.delete(id);
+      if (this.#stopped) return;
+      if (error instanceof RobustError && error.code === 'SHARD_NOT_FOUND') {
+        // The topic was deleted: nothing is left to read.
+        const readers = [...scan.readers.values(), ...scan.joining.values()];
+        clear(scan);
+        this.#scans.delete(id);
+        for (const reader of readers) reader.caughtUp();
+        return;
+      }
+      this.#modules.logger.error({ error, shard: id }, 'sessions can not read their backlog; trying again');
+      this.#modules.clock.after(retryMs, () => void this.#run(id, scan));
+      return;
     }
+    scan.running = false;
+    this.#scans.delete(id);
   }
 
   /** Lets those go that have met the live path or lie below the log start; false when nothing is left to read. */
