@@ -215,6 +215,23 @@ describe('MQTT 5 to record', () => {
     ]);
   });
 
+  it('one connection: each message gets its own headers, whatever came before it', () => {
+    const forms = [0, 1, 2].flatMap((qos) =>
+      [false, true].map((retain) => ({ qos: qos as 0 | 1 | 2, retain })),
+    );
+    for (const before of forms) {
+      for (const form of forms) {
+        world.publish({ ...before, properties: { contentType: 'c'.repeat(before.qos * 20_000) } });
+        expect(mqOf(world.publish(form))).toMatchObject({ guarantee: form.qos, retain: form.retain });
+        const token = { producerId: 1, packetId: 5 };
+        expect(mqOf(world.publish({ ...form, qos: 2 }, { token }))).toMatchObject({ token: 5 });
+        expect(headersOf(world.publish({ properties: { contentType: 'd' } }))).toEqual([
+          ['content-type', 'd'],
+        ]);
+      }
+    }
+  });
+
   it('one client id: one hash, so that records without a key stay in one shard', () => {
     world.fill({ topic: 'plant' }, { clientId: 'c' });
     const { publisherHash } = world.message;

@@ -41,6 +41,8 @@ export class MappingFixture {
   readonly outbound = new OutboundMessage();
   readonly #topics = new Map<string, TopicRecord>();
   readonly #subjects: SubjectTable;
+  /** By client id: a connection keeps its mapping for all it publishes. */
+  readonly #mappings = new Map<string, InboundMapping>();
 
   constructor() {
     for (const name of ['mqtt', 'plant', 'orders']) this.#addTopic(name);
@@ -74,7 +76,9 @@ export class MappingFixture {
     packet: Partial<PublishPacket>,
     how: { version?: ProtocolVersion; clientId?: string; token?: PublishToken } = {},
   ): MappingFault | null {
-    const mapping = new InboundMapping(how.clientId ?? 'client');
+    const { clientId = 'client' } = how;
+    const mapping = this.#mappings.get(clientId) ?? new InboundMapping(clientId);
+    this.#mappings.set(clientId, mapping);
     const whole = { ...emptyPublish, ...packet };
     let fault: MappingFault | null = null;
     readPublish(encodePublish(how.version ?? 5, whole), how.version ?? 5, (view) => {

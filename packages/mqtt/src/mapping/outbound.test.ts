@@ -165,6 +165,12 @@ describe('record to MQTT 5', () => {
     expect(world.outbound).toMatchObject({ guarantee: 1, retain: true });
     expect(world.outbound.isFrom(Buffer.from('client'))).toBe(true);
   });
+
+  it('retained copy after a null value: RETAIN 1', () => {
+    const batch = world.publish({ retain: true, payload: Buffer.from('p') });
+    world.outbound.read(world.produce('orders', [{ key: 'k', value: null }]), 0);
+    expect(world.deliverRetained(batch, { retain: true })).toMatchObject({ retain: true });
+  });
 });
 
 describe('expires-at to MQTT 5', () => {
@@ -222,7 +228,7 @@ describe('expires-at to MQTT 5', () => {
 
   it('that is no time: a user property, and the next one counts', () => {
     const soon = String(world.now + 1000);
-    const wrong = ['', '-1', '1.5', 'soon', '99999999999999999', '9999999999999999'];
+    const wrong = ['', '-1', '1.5', 'soon', '99999999999999999', '9999999999999999', '0'.repeat(17)];
     for (const value of wrong) {
       expect(propertiesOf(['expires-at', value], ['expires-at', soon])).toEqual({
         messageExpiry: 1,
@@ -332,6 +338,12 @@ describe('Kafka record to MQTT 5', () => {
     expect(payloads).toEqual([1, 0, 1]);
   });
 
+  it('null value with a trusted retain bit: RETAIN 0 all the same', () => {
+    const record = { key: 'k', value: null, headers: [['mq', Buffer.of(0x05)]] as HeaderText[] };
+    world.outbound.read(world.produce('orders', [record], true), 0);
+    expect(world.outbound).toMatchObject({ guarantee: 1, retain: false });
+  });
+
   it('any record: published at QoS 2, by nobody, without RETAIN', () => {
     produced({ headers: [['mq', Buffer.from([4, 0x6d])]] });
     expect(world.outbound).toMatchObject({ guarantee: 2, retain: false, textPayload: false });
@@ -418,7 +430,7 @@ describe('Kafka record to MQTT 5', () => {
     expect(propertiesOf(['correlation-id', 'x'.repeat(65_536)])).toEqual({});
   });
 
-  it('duplicates of content-type, reply-to, correlation-id: the first fit is the property, the rest user properties', () => {
+  it('duplicates of content-type, reply-to, correlation-id, expires-at: the first fit is the property, the rest user properties', () => {
     expect(
       propertiesOf(
         ['content-type', Buffer.of(0xff)],
@@ -429,8 +441,11 @@ describe('Kafka record to MQTT 5', () => {
         ['reply-to', 's'],
         ['correlation-id', '1'],
         ['correlation-id', '2'],
+        ['expires-at', String(world.now + 1000)],
+        ['expires-at', String(world.now + 2000)],
       ),
     ).toEqual({
+      messageExpiry: 1,
       contentType: 'b',
       responseTopic: 'r',
       correlationData: Buffer.from('1'),
@@ -440,6 +455,7 @@ describe('Kafka record to MQTT 5', () => {
         ['reply-to', '#'],
         ['reply-to', 's'],
         ['correlation-id', '2'],
+        ['expires-at', String(world.now + 2000)],
       ],
     });
   });
@@ -510,6 +526,17 @@ describe('outbound message', () => {
       return world.outbound.template(5, own) === world.outbound.template(5, own);
     });
     expect(kept).toEqual([true, true, false, false, false]);
+  });
+
+  it('templates for many receivers with properties of their own: the first are kept', () => {
+    world.outbound.read(world.publish({}), 0);
+    const form = { qos: 0, retain: false, dup: false, packetId: 0, now: 0 } as const;
+    const kept = Array.from({ length: 100 }, (_, i) => {
+      const own = { ...form, properties: encodePublishProperties({ subscriptionIdentifiers: [i + 1] }) };
+      return world.outbound.template(5, own) === world.outbound.template(5, own);
+    });
+    expect(kept.lastIndexOf(true)).toBe(63);
+    expect(kept.indexOf(false)).toBe(64);
   });
 
   it('a template outlives the record it was made from', () => {
