@@ -3,3 +3,6 @@ export type { MemoryStorage } from './memory-kernel.ts';
 export { createMemoryStorage, startKernel } from './memory-kernel.ts';
 export type { ListenerName, ServerExit, ServerPorts, ServerProcessOptions } from './server-process.ts';
 export { freePorts, runRobustmq, ServerProcess } from './server-process.ts';
+export { waitUntil } from './wait-until.ts';
+export type { CommandResult } from './command.ts';
+export { hasCommand, runCommand } from './command.ts';
