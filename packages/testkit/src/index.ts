@@ -6,3 +6,4 @@ export { freePorts, runRobustmq, ServerProcess } from './server-process.ts';
 export { waitUntil } from './wait-until.ts';
 export type { CommandResult } from './command.ts';
 export { hasCommand, runCommand } from './command.ts';
+export { javaClientMissing, runJavaClient } from './java-client.ts';
