@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { RobustError } from '@robustmq/core';
 import { parse } from 'yaml';
-import { z } from 'zod';
+import { describeProblems } from './config-problems.ts';
 import type { Config } from './config-schema.ts';
 import { configSchema } from './config-schema.ts';
 import type { ServerErrorCode } from './errors.ts';
 import { isLoopback, isWildcard } from './listen-hosts.ts';
+
+const prefix = 'ROBUSTMQ_';
 
 /**
  * Reads the file (null: none), lays environment variables `ROBUSTMQ_...` over it, and checks the result. Throws
@@ -13,11 +15,15 @@ import { isLoopback, isWildcard } from './listen-hosts.ts';
  */
 export function loadConfig(path: string | null, env: ReadonlyMap<string, string>): Config {
   const values = path === null ? {} : readYaml(path);
+  const variables = new Map<string, string>();
   for (const [name, text] of env) {
-    if (name.startsWith('ROBUSTMQ_')) setPath(values, keyPath(name.slice('ROBUSTMQ_'.length)), parse(text));
+    if (!name.startsWith(prefix)) continue;
+    const keys = keyPath(name.slice(prefix.length));
+    setPath(values, keys, readValue(name, text));
+    variables.set(keys.join('.'), name);
   }
   const result = configSchema.safeParse(values);
-  if (!result.success) throw invalid(z.prettifyError(result.error));
+  if (!result.success) throw invalid(describeProblems(result.error, { file: path, variables }));
   const config = result.data;
   for (const [name, { host, enabled }] of Object.entries({ ...config.listeners, admin: config.admin })) {
     if (!enabled || isLoopback(host) || config.allowAnonymous) continue;
@@ -57,6 +63,21 @@ function readYaml(path: string): Record<string, unknown> {
   if (typeof value !== 'object' || Array.isArray(value))
     throw invalid(`${path} holds no mapping of keys to values`);
   return value as Record<string, unknown>;
+}
+
+/** A variable's text is read as YAML, so that numbers, words and lists are what they are in the file. */
+function readValue(name: string, text: string): unknown {
+  try {
+    return parse(text);
+  } catch (cause) {
+    throw new RobustError<ServerErrorCode>(
+      'CONFIG_INVALID',
+      `${name} is no YAML: ${(cause as Error).message}`,
+      {
+        cause,
+      },
+    );
+  }
 }
 
 /** `LISTENERS__MQTT__PORT` -> `listeners.mqtt.port`: levels are apart by two underscores, words by one. */

@@ -1,0 +1,186 @@
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { networkInterfaces, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { freePorts, runRobustmq, ServerProcess } from '@robustmq/testkit';
+import type { ServerExit } from '@robustmq/testkit';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const ok = 0;
+const failed = 1;
+const usage = 2;
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'robustmq-start-'));
+});
+
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** A start that must end by itself; its data folder is never made where the configuration is wrong. */
+function start(config: string, env: Record<string, string> = {}): Promise<ServerExit> {
+  const path = join(folder, 'robustmq.yaml');
+  writeFileSync(path, config);
+  return runRobustmq(['start', '--config', path], { cwd: folder, env });
+}
+
+describe('a start that can not be', () => {
+  it('names the unknown key', async () => {
+    const exit = await start('listeners:\n  kafka:\n    prot: 9092\n');
+    expect(exit).toMatchObject({ code: usage, stdout: '' });
+    expect(exit.stderr).toContain('prot');
+    expect(exit.stderr).toContain('listeners.kafka');
+    expect(exit.stderr).not.toContain('    at ');
+  });
+
+  it('names the unknown environment variable', async () => {
+    const exit = await start('', { ROBUSTMQ_LISTENERS__KAFKA__PROT: '1' });
+    expect(exit.code).toBe(usage);
+    expect(exit.stderr).toContain('ROBUSTMQ_LISTENERS__KAFKA__PROT');
+  });
+
+  it('names the key of a bad value', async () => {
+    const exit = await start('admin: { port: 99999 }');
+    expect(exit.code).toBe(usage);
+    expect(exit.stderr).toContain('admin.port');
+    const small = await start('storage: { walBytes: 1 }');
+    expect(small.code).toBe(usage);
+    expect(small.stderr).toContain('storage.walBytes');
+  });
+
+  it('says which file is no YAML, or is not there', async () => {
+    const exit = await start('listeners: [');
+    expect(exit.code).toBe(usage);
+    expect(exit.stderr).toContain('robustmq.yaml');
+    const missing = await runRobustmq(['start', '--config', join(folder, 'missing.yaml')]);
+    expect(missing.code).toBe(usage);
+    expect(missing.stderr).toContain('missing.yaml');
+  });
+
+  it('opens no listener to other machines unless that is asked for', async () => {
+    const exit = await start('listeners: { kafka: { host: 0.0.0.0, advertised: broker.example } }');
+    expect(exit.code).toBe(usage);
+    expect(exit.stderr).toContain('allowAnonymous');
+  });
+
+  it('asks what to advertise for a wildcard', async () => {
+    const exit = await start("allowAnonymous: true\nlisteners: { kafka: { host: '::' } }");
+    expect(exit.code).toBe(usage);
+    expect(exit.stderr).toContain('listeners.kafka.advertised');
+  });
+
+  it('prints how it is used for an unknown command or option', async () => {
+    expect(await runRobustmq(['strat'])).toMatchObject({ code: usage });
+    const exit = await runRobustmq(['start', '--confg', 'x']);
+    expect(exit.code).toBe(usage);
+    expect(exit.stderr).toContain('confg');
+  });
+
+  it('names the port that is in use, and leaves nothing behind', async () => {
+    const [port, admin, other] = await freePorts(3);
+    const holder = createServer();
+    await new Promise<void>((resolve) => holder.listen(port!, '127.0.0.1', resolve));
+    const dataDir = join(folder, 'port-in-use');
+    const config = (kafka: number): string =>
+      JSON.stringify({
+        dataDir,
+        listeners: { mqtt: { port: 0 }, mqttWebSocket: { port: 0 }, kafka: { port: kafka } },
+        admin: { port: admin },
+      });
+    const exit = await start(config(port!));
+    expect(exit).toMatchObject({ code: failed, stdout: '' });
+    expect(exit.stderr).toContain(`127.0.0.1:${port} of listener kafka is in use`);
+    await new Promise<void>((resolve) => holder.close(() => resolve()));
+    // The folder is free again and whole.
+    const again = new ServerProcess(
+      folder,
+      { mqtt: 0, mqttWebSocket: 0, kafka: other!, admin: admin! },
+      {
+        config: { dataDir },
+      },
+    );
+    await again.start();
+    expect((await again.stop()).code).toBe(ok);
+  });
+
+  it('says why the data folder can not be used', async () => {
+    const file = join(folder, 'a-file');
+    writeFileSync(file, '');
+    const exit = await start(`dataDir: ${file}`);
+    expect(exit).toMatchObject({ code: failed, stdout: '' });
+    expect(exit.stderr).toContain(`${file} can not be used`);
+    expect(exit.stderr).toContain('is a file');
+  });
+
+  it('says that the data folder may not be read or written', async () => {
+    const closed = join(folder, 'closed');
+    mkdirSync(closed, { mode: 0o500 });
+    chmodSync(folder, 0o755);
+    // Root may do everything, so there the server runs as nobody.
+    const uid = process.getuid?.() === 0 ? 65_534 : undefined;
+    const exit = await runRobustmq(['start'], {
+      cwd: '/',
+      env: { ROBUSTMQ_DATA_DIR: closed },
+      ...(uid === undefined ? {} : { uid }),
+    });
+    expect(exit).toMatchObject({ code: failed, stdout: '' });
+    expect(exit.stderr).toContain(`${closed} can not be used: this user may not read and write it`);
+  });
+});
+
+describe('the running server', () => {
+  it('prints its listeners and lines to try, and serves on both loopback addresses', async () => {
+    await using server = await ServerProcess.start();
+    const hosts = ['127.0.0.1'];
+    const ipv6 = Object.values(networkInterfaces()).some((each) =>
+      each?.some(({ address }) => address === '::1'),
+    );
+    if (ipv6) hosts.push('[::1]');
+    for (const host of hosts) {
+      const answer = await fetch(`http://${host}:${server.ports.admin}/readyz`);
+      expect(await answer.json()).toEqual({ status: 'ready' });
+    }
+    const { stdout, code } = await server.stop();
+    expect(code).toBe(ok);
+    expect(stdout).toContain(server.dataDir);
+    for (const host of hosts) expect(stdout).toContain(`${host}:${server.ports.kafka}`);
+    expect(stdout).toContain(`kcat -b 127.0.0.1:${server.ports.kafka} -C -t mqtt -f '%k %s\\n'\n`);
+  });
+
+  it('keeps a second process off its data folder', async () => {
+    await using server = await ServerProcess.start();
+    const exit = await start(`dataDir: ${server.dataDir}`);
+    expect(exit).toMatchObject({ code: failed, stdout: '' });
+    expect(exit.stderr).toContain('in use by another process');
+    expect((await fetch(`http://${server.address('admin')}/healthz`)).status).toBe(200);
+  });
+
+  it('refuses the data folder of another node', async () => {
+    await using server = await ServerProcess.start();
+    await server.stop();
+    const exit = await start(`{ dataDir: ${server.dataDir}, nodeId: 7 }`);
+    expect(exit.code).toBe(usage);
+    expect(exit.stderr).toContain('belongs to node 1');
+  });
+
+  it('stops on SIGINT and SIGTERM, and is up again within 2 seconds', async () => {
+    await using server = await ServerProcess.start();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      const exit = await server.stop(signal);
+      expect(exit).toMatchObject({ code: ok, signal: null });
+      await server.start();
+      expect(server.readyMs).toBeLessThan(2000);
+    }
+  });
+
+  it('is up again within 2 seconds after kill -9', async () => {
+    await using server = await ServerProcess.start();
+    const exit = await server.kill();
+    expect(exit.signal).toBe('SIGKILL');
+    await server.start();
+    expect(server.readyMs).toBeLessThan(2000);
+  });
+});
