@@ -51,6 +51,7 @@ export type {
   UserProperty,
   WillProperties,
 } from './property.ts';
+export { propertyId } from './property.ts';
 export { userPropertiesMax, userPropertyBytesMax } from './property-scanner.ts';
 export type { PublishView } from './publish-view.ts';
 export type { PublishFrame, PublishTemplate } from './publish-writer.ts';

@@ -2,6 +2,7 @@ import { AdminServer } from '@robustmq/admin';
 import type { ListenAddress, Lifecycle, Logger } from '@robustmq/core';
 import { systemClock, systemRandom } from '@robustmq/core';
 import { createKafkaAdapter } from '@robustmq/kafka';
+import { createMqttAdapter } from '@robustmq/mqtt';
 import type { Config, ListenerConfig } from './config-schema.ts';
 import { hostAndPort, hostsOf, parseAdvertised } from './listen-hosts.ts';
 import type { Standalone } from './standalone.ts';
@@ -30,7 +31,29 @@ export interface ListenerModules {
 
 /** Makes every listener that the configuration opens, in the order of their start. A protocol is one entry here. */
 export function createListeners(config: Config, modules: ListenerModules): Listener[] {
-  return [kafkaListener, adminListener].flatMap((create) => create(config, modules) ?? []);
+  return [mqttListener, kafkaListener, adminListener].flatMap((create) => create(config, modules) ?? []);
+}
+
+function mqttListener(config: Config, { base, logger }: ListenerModules): Listener | null {
+  const { mqtt, mqttWebSocket } = config.listeners;
+  if (!mqtt.enabled && !mqttWebSocket.enabled) return null;
+  const part = createMqttAdapter(
+    {
+      tcp: mqtt.enabled ? listenAddress(mqtt) : null,
+      webSocket: mqttWebSocket.enabled ? listenAddress(mqttWebSocket) : null,
+    },
+    {
+      kernel: base.kernel,
+      clock: systemClock,
+      random: systemRandom,
+      logger: logger.child({ package: 'mqtt' }),
+    },
+  );
+  return {
+    name: 'mqtt',
+    part,
+    endpoints: () => [...bound('mqtt', part.tcp), ...bound('mqttWebSocket', part.webSocket)],
+  };
 }
 
 function kafkaListener(config: Config, { base, logger }: ListenerModules): Listener | null {

@@ -3,6 +3,8 @@ export type { MemoryStorage } from './memory-kernel.ts';
 export { createMemoryStorage, startKernel } from './memory-kernel.ts';
 export type { ListenerName, ServerExit, ServerPorts, ServerProcessOptions } from './server-process.ts';
 export { freePorts, runRobustmq, ServerProcess } from './server-process.ts';
+export type { ConnectInput, PublishInput } from './mqtt-client.ts';
+export { MqttClient } from './mqtt-client.ts';
 export { waitUntil } from './wait-until.ts';
 export type { CommandResult } from './command.ts';
 export { hasCommand, runCommand } from './command.ts';

@@ -6,6 +6,7 @@ import {
   createPublishTemplate,
   patchPacketId,
   publishFirstByte,
+  propertyId,
   varintSize,
   writeVarint,
 } from '@robustmq/mqtt-codec';
@@ -30,7 +31,14 @@ export interface OutboundForm {
   readonly properties: Buffer | null;
   /** Ms since 1970, for the seconds that are left. */
   readonly now: number;
+  /** Topic alias of MQTT 5, 0 for none; only `write` and `size` know it, a template is for everybody. */
+  readonly topicAlias?: number;
+  /** Whether the alias stands for the name, which is then left out. */
+  readonly aliasKnown?: boolean;
 }
+
+/** A topic alias as a property. */
+const aliasBytes = 3;
 
 /**
  * One record on its way to MQTT receivers. One object per adapter: `read` decodes a record for all of them, and what only
@@ -47,6 +55,8 @@ export class OutboundMessage implements PropertySource {
   expiresAt = -1;
   /** The topic name. Lives on: belongs to the subject. */
   topic: Buffer = nothing;
+  /** Whether `topic` is the same buffer for every record of its subject. */
+  topicIsInterned = true;
   /** Holds the payload in `[payloadStart, payloadEnd)`. */
   payload: Buffer = nothing;
   payloadStart = 0;
@@ -81,6 +91,7 @@ export class OutboundMessage implements PropertySource {
     assert(subject !== null, 'a delivered record has a subject');
     const { buffer } = records;
     this.topic = this.#topicOf(subject);
+    this.topicIsInterned = true;
     const valueStart = records.valueStart[row] as number;
     this.payload = buffer;
     this.#nullValue = valueStart < 0;
@@ -97,6 +108,7 @@ export class OutboundMessage implements PropertySource {
   /** Decodes a retained record; only brokers make those. */
   readRetained(record: RetainedRecord): void {
     this.topic = Buffer.from(record.subject);
+    this.topicIsInterned = false;
     this.payload = record.value;
     this.#nullValue = false;
     this.payloadStart = 0;
@@ -141,7 +153,7 @@ export class OutboundMessage implements PropertySource {
 
   /** Writes the whole packet, `size` bytes, at `at`, and returns the position behind it. */
   write(target: Buffer, at: number, version: ProtocolVersion, form: OutboundForm): number {
-    const { topic } = this;
+    const topic = form.aliasKnown === true ? nothing : this.topic;
     const propertyBytes = this.#propertyBytes(version, form);
     target[at] = publishFirstByte(form.qos, form.retain && !this.#nullValue, form.dup);
     let position = writeVarint(target, at + 1, this.#remainingLength(version, form, propertyBytes));
@@ -156,6 +168,13 @@ export class OutboundMessage implements PropertySource {
       position = writeVarint(target, position, propertyBytes);
       if (this.#hasProperties) {
         position = copyBytes(target, position, this.#block.buffer, 0, this.#block.length);
+      }
+      const alias = form.topicAlias ?? 0;
+      if (alias > 0) {
+        target[position] = propertyId.topicAlias;
+        target[position + 1] = alias >> 8;
+        target[position + 2] = alias & 0xff;
+        position += aliasBytes;
       }
       const own = form.properties;
       if (own !== null) position = copyBytes(target, position, own, 0, own.length);
@@ -245,13 +264,14 @@ export class OutboundMessage implements PropertySource {
   #propertyBytes(version: ProtocolVersion, form: OutboundForm): number {
     if (version !== 5) return 0;
     this.#prepare(version, form.now);
-    return (this.#hasProperties ? this.#block.length : 0) + (form.properties?.length ?? 0);
+    const alias = (form.topicAlias ?? 0) > 0 ? aliasBytes : 0;
+    return (this.#hasProperties ? this.#block.length : 0) + alias + (form.properties?.length ?? 0);
   }
 
   #remainingLength(version: ProtocolVersion, form: OutboundForm, propertyBytes: number): number {
     return (
       2 +
-      this.topic.length +
+      (form.aliasKnown === true ? 0 : this.topic.length) +
       (form.qos > 0 ? 2 : 0) +
       (version === 5 ? varintSize(propertyBytes) + propertyBytes : 0) +
       this.payloadEnd -

@@ -1,0 +1,421 @@
+import { InvariantError, RobustError } from '@robustmq/core';
+import type { KernelErrorCode } from '@robustmq/kernel';
+import type {
+  AckKind,
+  ControlPacket,
+  MqttCodecErrorCode,
+  PacketSink,
+  ProtocolVersion,
+  PublishView,
+  ReasonProperties,
+} from '@robustmq/mqtt-codec';
+import {
+  encodeConnack,
+  encodeUnsupportedVersion,
+  encodeWithin,
+  PacketReader,
+  pingrespBytes,
+  reasonCode,
+} from '@robustmq/mqtt-codec';
+import type { MqttContext } from './adapter.ts';
+import { acceptConnect } from './handlers/connect.ts';
+import { acceptDisconnect } from './handlers/disconnect.ts';
+import { PublishHandler } from './handlers/publish.ts';
+import { acceptSubscribe } from './handlers/subscribe.ts';
+import { acceptUnsubscribe } from './handlers/unsubscribe.ts';
+import { Outbox } from './output/outbox.ts';
+import { PublishOutput } from './output/publish-output.ts';
+import type { Session, SessionConnection } from './sessions/session.ts';
+import { TimerItem } from './timers.ts';
+import type { Transport, TransportListener } from './transport/transport.ts';
+
+/** What the client said of itself in CONNECT. */
+export interface ClientProfile {
+  readonly version: ProtocolVersion;
+  readonly clientId: string;
+  readonly keepAliveMs: number;
+  readonly maxPacketBytes: number;
+  readonly topicAliasMaximum: number;
+  readonly inflightMax: number;
+  /** Whether it wants reason strings (MQTT-3.1.2-28). */
+  readonly problemInformation: boolean;
+  readonly sessionExpirySeconds: number;
+}
+
+/** How a connection ends from our side. */
+export interface Refusal {
+  readonly code: number;
+  readonly reason: string;
+}
+
+/** Keep alive, and the time that a new connection has for CONNECT. */
+class IdleTimer extends TimerItem {
+  readonly #connection: Connection;
+
+  constructor(connection: Connection) {
+    super();
+    this.#connection = connection;
+  }
+
+  expire(): void {
+    this.#connection.idle();
+  }
+}
+
+/** A connection that holds all it may and sends nothing. */
+class StallTimer extends TimerItem {
+  /** What was unsent when it began. */
+  readonly unsentBytes: number;
+  readonly #connection: Connection;
+
+  constructor(connection: Connection, unsentBytes: number) {
+    super();
+    this.#connection = connection;
+    this.unsentBytes = unsentBytes;
+  }
+
+  expire(): void {
+    this.#connection.stalled();
+  }
+}
+
+/** One client: its packets in, its packets out, and the session it has. */
+export class Connection implements PacketSink, TransportListener, SessionConnection {
+  readonly context: MqttContext;
+  readonly outbox: Outbox;
+  readonly transport: Transport;
+  /** Set when CONNECT is accepted. */
+  profile: ClientProfile | null = null;
+  session: Session | null = null;
+  output!: PublishOutput;
+  publishes: PublishHandler | null = null;
+  closed = false;
+  readonly #reader: PacketReader;
+  readonly #idle = new IdleTimer(this);
+  #stall: StallTimer | null = null;
+  #connecting = false;
+  #pressed = false;
+  /** CONNACK was sent with success. */
+  #open = false;
+  #closedListener: () => void = () => undefined;
+  #willDue = true;
+  #expiryAtClose: number | undefined = undefined;
+
+  constructor(transport: Transport, context: MqttContext) {
+    this.context = context;
+    this.transport = transport;
+    this.outbox = new Outbox(transport, context.flusher, {
+      unsentBytesMax: context.limits.unsentBytesMax,
+      full: () => this.#watchStall(),
+    });
+    this.#reader = new PacketReader({
+      role: 'server',
+      maxPacketBytes: context.limits.connectPacketBytes,
+      topics: context.topicCache,
+    });
+  }
+
+  get version(): ProtocolVersion {
+    return this.profile?.version ?? (this.#reader.version || 4);
+  }
+
+  get inflightMax(): number {
+    return this.profile?.inflightMax ?? 0;
+  }
+
+  start(closed: () => void): void {
+    this.#closedListener = closed;
+    this.context.timers.schedule(this.#idle, this.context.limits.connectTimeoutMs);
+    this.transport.listen(this);
+  }
+
+  data(chunk: Buffer): void {
+    if (this.closed) return;
+    if (this.profile !== null && this.profile.keepAliveMs > 0) {
+      this.context.timers.postpone(this.#idle, this.profile.keepAliveMs * 1.5);
+    }
+    try {
+      if (!this.#reader.push(chunk, this)) this.transport.pause();
+    } catch (error) {
+      this.#bad(error);
+    }
+    this.#flow();
+  }
+
+  /** Reads no further packet until `proceed`: the present one has to be answered first. */
+  hold(): void {
+    this.#reader.stop();
+  }
+
+  /** Goes on after `hold`. */
+  proceed(): void {
+    if (this.closed) return;
+    try {
+      if (this.#reader.resume(this) && !this.#pressed) this.transport.resume();
+    } catch (error) {
+      this.#bad(error);
+    }
+  }
+
+  packet(packet: ControlPacket): void {
+    if (this.closed) return;
+    switch (packet.type) {
+      case 'connect':
+        // The codec refuses everything else as a first packet; a second CONNECT is a protocol error (MQTT-3.1.0-2).
+        if (this.#connecting) {
+          this.end({ code: reasonCode.protocolError, reason: 'a second CONNECT' });
+          return;
+        }
+        this.#connecting = true;
+        acceptConnect(this, packet);
+        return;
+      case 'subscribe':
+        if (this.session !== null) acceptSubscribe(this, this.session, packet);
+        return;
+      case 'unsubscribe':
+        if (this.session !== null) acceptUnsubscribe(this, this.session, packet);
+        return;
+      case 'pingreq':
+        this.outbox.append(pingrespBytes);
+        return;
+      case 'disconnect':
+        acceptDisconnect(this, packet);
+        return;
+      case 'auth':
+        this.end({ code: reasonCode.protocolError, reason: 'AUTH without an authentication method' });
+        return;
+      default:
+        this.end({ code: reasonCode.protocolError, reason: 'a packet that only a server sends' });
+    }
+  }
+
+  publish(view: PublishView): void {
+    if (!this.closed) this.publishes?.accept(view);
+  }
+
+  ack(kind: AckKind, packetId: number, code: number, _properties: ReasonProperties | null): void {
+    const { session } = this;
+    if (this.closed || session === null) return;
+    switch (kind) {
+      case 'puback':
+        session.acknowledged(packetId);
+        return;
+      case 'pubrec':
+        session.received(packetId, code);
+        return;
+      case 'pubcomp':
+        session.completed(packetId);
+        return;
+      case 'pubrel':
+        this.publishes?.release(packetId);
+    }
+  }
+
+  /** Takes what CONNECT said; packets are limited and timed by it from now on. */
+  accepted(profile: ClientProfile): void {
+    const { limits, counters, timers } = this.context;
+    this.profile = profile;
+    this.output = new PublishOutput(profile, {
+      outbox: this.outbox,
+      counters,
+      unsentBytesMax: limits.unsentBytesMax,
+    });
+    this.#reader.maxPacketBytes = limits.packetBytesMax;
+    this.#reader.topicAliasMaximum = limits.topicAliasMaximum;
+    timers.cancel(this.#idle);
+    if (profile.keepAliveMs > 0) timers.schedule(this.#idle, profile.keepAliveMs * 1.5);
+  }
+
+  /** The session is there: from CONNACK on the client is served. */
+  opened(session: Session): void {
+    this.session = session;
+    this.publishes = new PublishHandler(this, session);
+    this.#open = true;
+    this.context.counters.connectionsAccepted++;
+  }
+
+  /** Sends the bytes of an answer, if there is one that the client takes. */
+  answer(bytes: Buffer | null): void {
+    if (bytes !== null && !this.closed) this.outbox.append(bytes);
+  }
+
+  /** The reason string for an answer, if the client wants it. */
+  reasonOf(reason: string): { reasonString?: string } {
+    return this.profile?.problemInformation === true ? { reasonString: reason } : {};
+  }
+
+  /** Ends the connection and, where the version has words for it, says why. The will is due. */
+  end(refusal: Refusal | null): void {
+    if (this.closed) return;
+    if (refusal !== null) this.#say(refusal);
+    this.context.flusher.flush();
+    this.transport.end();
+    this.#gone();
+  }
+
+  /** DISCONNECT from the client; without a will unless it asks for it. */
+  finish(how: { will: boolean; expirySeconds?: number | undefined }): void {
+    this.#willDue = how.will;
+    this.#expiryAtClose = how.expirySeconds;
+    this.context.flusher.flush();
+    this.transport.end();
+    this.#gone();
+  }
+
+  takenOver(): void {
+    this.end({ code: reasonCode.sessionTakenOver, reason: 'another connection has the session now' });
+  }
+
+  failed(error: RobustError<KernelErrorCode>): void {
+    if (this.closed) return;
+    this.context.logger.warn(
+      { code: error.code, peer: this.transport.remoteAddress },
+      'a session can not go on',
+    );
+    this.end({ code: reasonCode.implementationSpecificError, reason: error.message });
+  }
+
+  publishesSettled(): Promise<void> {
+    return this.publishes?.whenSettled() ?? Promise.resolve();
+  }
+
+  /** Nothing came for too long. */
+  idle(): void {
+    if (this.profile === null) {
+      this.transport.destroy();
+      this.#gone();
+      return;
+    }
+    if (this.#pressed) {
+      // We do not read, so the client can't be heard (docs/semantics.md 4.3).
+      this.context.timers.schedule(this.#idle, this.profile.keepAliveMs);
+      return;
+    }
+    this.end({
+      code: reasonCode.keepAliveTimeout,
+      reason: 'nothing came within one and a half keep alive intervals',
+    });
+  }
+
+  drained(): void {
+    if (this.closed) return;
+    if (this.#stall !== null) {
+      this.context.timers.cancel(this.#stall);
+      this.#stall = null;
+    }
+    this.session?.wake();
+    this.#flow();
+  }
+
+  /** The client has taken nothing for the whole time that a full connection may wait. */
+  stalled(): void {
+    const before = this.#stall?.unsentBytes ?? 0;
+    this.#stall = null;
+    const { unsentBytes } = this.outbox;
+    if (unsentBytes === 0) return;
+    if (unsentBytes < before) {
+      this.#watchStall();
+      return;
+    }
+    this.context.logger.info(
+      { client: this.profile?.clientId },
+      'a client reads nothing; its connection is closed',
+    );
+    this.transport.destroy();
+    this.#gone();
+  }
+
+  lost(): void {
+    this.#gone();
+  }
+
+  #watchStall(): void {
+    if (this.#stall !== null || this.closed) return;
+    this.#stall = new StallTimer(this, this.outbox.unsentBytes);
+    this.context.timers.schedule(this.#stall, this.context.limits.stalledMs);
+  }
+
+  /** Reads on only while this client's answers and the log keep up. */
+  #flow(): void {
+    const { appender } = this.context.kernel;
+    const full = this.outbox.unsentBytes > this.context.limits.unsentBytesMax;
+    const pause = appender.pressed || full || this.publishes?.full === true;
+    if (pause === this.#pressed || this.closed) return;
+    this.#pressed = pause;
+    if (pause) {
+      this.transport.pause();
+      if (appender.pressed) appender.whenRelieved(() => this.#flow());
+    } else if (!this.#readerHeld) this.transport.resume();
+  }
+
+  /** Publishes were answered: reading may go on. */
+  flow(): void {
+    if (this.#pressed) this.#flow();
+  }
+
+  get #readerHeld(): boolean {
+    return this.#reader.heldBytes > 0 && this.session === null;
+  }
+
+  /** What came is no MQTT, or not allowed here. */
+  #bad(error: unknown): void {
+    if (error instanceof InvariantError) throw error;
+    this.context.counters.protocolErrors++;
+    if (!(error instanceof RobustError)) {
+      this.context.logger.error({ error, client: this.profile?.clientId }, 'a packet could not be handled');
+      this.end({ code: reasonCode.unspecifiedError, reason: 'the packet could not be handled' });
+      return;
+    }
+    const detail = error.detail as { reasonCode?: number };
+    this.context.logger.debug(
+      { code: error.code, peer: this.transport.remoteAddress },
+      'a client sent what it must not',
+    );
+    if ((error.code as MqttCodecErrorCode) === 'MQTT_UNSUPPORTED_VERSION' && !this.#connecting) {
+      this.outbox.append(
+        encodeUnsupportedVersion((error.detail['protocolLevel'] as number | undefined) ?? 5),
+      );
+      this.end(null);
+      return;
+    }
+    this.end({ code: detail.reasonCode ?? reasonCode.malformedPacket, reason: error.message });
+  }
+
+  /** CONNACK before the client is accepted, DISCONNECT after; MQTT 3 knows no DISCONNECT from a server. */
+  #say(refusal: Refusal): void {
+    const version = this.#reader.version;
+    const maxBytes = this.profile?.maxPacketBytes ?? Infinity;
+    if (this.#open) {
+      if (version !== 5) return;
+      const properties = this.reasonOf(refusal.reason);
+      const bytes = encodeWithin(5, { type: 'disconnect', reasonCode: refusal.code, properties }, maxBytes);
+      if (bytes !== null) this.outbox.append(bytes);
+      return;
+    }
+    if (version === 0) return;
+    const properties = version === 5 && this.profile !== null ? this.reasonOf(refusal.reason) : {};
+    const packet = { type: 'connack', sessionPresent: false, reasonCode: refusal.code, properties } as const;
+    const bytes = version === 5 ? encodeWithin(5, packet, maxBytes) : encodeConnack(version, packet);
+    // MQTT 3 has no return code for a malformed CONNECT (MQTT-3.1.4-1).
+    const malformed =
+      refusal.code === reasonCode.malformedPacket || refusal.code === reasonCode.protocolError;
+    if (bytes !== null && (version === 5 || !malformed)) this.outbox.append(bytes);
+  }
+
+  #gone(): void {
+    if (this.closed) return;
+    this.closed = true;
+    const { timers, sessions } = this.context;
+    timers.cancel(this.#idle);
+    if (this.#stall !== null) timers.cancel(this.#stall);
+    this.outbox.drop();
+    this.publishes?.stop();
+    if (this.session !== null) {
+      sessions.close(this.session, {
+        will: this.#willDue,
+        ...(this.#expiryAtClose === undefined ? {} : { expirySeconds: this.#expiryAtClose }),
+      });
+    }
+    this.#closedListener();
+  }
+}

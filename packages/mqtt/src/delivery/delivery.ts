@@ -1,0 +1,152 @@
+import type { Offset, ShardId } from '@robustmq/core';
+import type { DeliveryBatch, DeliveryPort, Match } from '@robustmq/kernel';
+import { OutboundMessage } from '../mapping/outbound.ts';
+import type { MqttCounters } from '../metrics.ts';
+import type { SessionRegistry } from '../sessions/session-registry.ts';
+import type { DeliveryPoint, Session } from '../sessions/session.ts';
+import type { Plan, Receiver } from './plan.ts';
+import { planOf, receiverOf, since, withoutLocal } from './plan.ts';
+
+export interface DeliveryModules {
+  readonly counters: MqttCounters;
+  /** Wall clock, ms. */
+  now(): number;
+  sessions(): SessionRegistry;
+}
+
+/**
+ * Takes records from the kernel and gives them to sessions: effective QoS 0 when the owner has appended them, QoS 1 and
+ * 2 after the commit (docs/semantics.md 3.1, 3.2). Costs per record one decode and per receiver one copy of the encoded
+ * packet; watched by the `bench` rows `qos0-pair`, `qos0-fanout` and `qos1-pairs`.
+ */
+export class Delivery implements DeliveryPort {
+  readonly #modules: DeliveryModules;
+  readonly #message = new OutboundMessage();
+  /** Which row `#message` holds, so that many readers of one row decode it once. */
+  #batch: DeliveryBatch | null = null;
+  #row = -1;
+  #serial = 0;
+  readonly #point: DeliveryPoint = { shard: 0 as ShardId, offset: 0, now: 0, shared: false };
+
+  constructor(modules: DeliveryModules) {
+    this.#modules = modules;
+  }
+
+  appended(batch: DeliveryBatch): void {
+    this.#begin();
+    const { matches, records } = batch;
+    for (let row = 0; row < records.count; row++) {
+      const match = matches[row]!;
+      if (match.guaranteeMax < 0) continue;
+      const plan = planOf(match);
+      const message = this.#read(batch, row);
+      // Somebody was granted QoS 0, or all get it because it was published so.
+      if (message.guarantee > 0 && plan.qosMin > 0) continue;
+      this.#atMostOnce(batch, plan, false);
+    }
+    this.#end();
+  }
+
+  committed(batch: DeliveryBatch): void {
+    this.#begin();
+    const { matches, records } = batch;
+    for (let row = 0; row < records.count; row++) {
+      const match = matches[row]!;
+      if (match.guaranteeMax < 0) continue;
+      const plan = planOf(match);
+      if (plan.qosMax === 0 && !plan.bridging) continue;
+      const message = this.#read(batch, row);
+      if (plan.bridging) this.#atMostOnce(batch, plan, true);
+      if (message.guarantee === 0) continue;
+      const offset = records.offset(row);
+      this.#at(batch.shard, offset, plan.receivers.length > 1);
+      for (const receiver of plan.receivers) {
+        if (receiver.qos === 0) continue;
+        const { session } = receiver;
+        // Who is behind on this shard reads the record later, in its turn.
+        if (session.isBehind(batch.shard)) continue;
+        if (!this.#send(receiver)) session.fallBehind(batch.shard, offset);
+      }
+    }
+    this.#end();
+  }
+
+  gap(shard: ShardId, from: Offset): void {
+    this.#modules.sessions().fellBehind(shard, from);
+  }
+
+  /** Gives one record to a session that reads its backlog; false when it has no room. */
+  catchUp(session: Session, batch: DeliveryBatch, row: number, match: Match): boolean {
+    const receiver = receiverOf(planOf(match), session);
+    if (receiver === undefined || receiver.qos === 0) return true;
+    const offset = batch.records.offset(row);
+    const counted = since(receiver, batch.shard, offset);
+    if (counted === null || counted.qos === 0) return true;
+    if (session.window.wasInflight(batch.shard, offset)) return true;
+    // The kernel calls for all readers of a row in succession; what was decoded for the first serves the others.
+    const message = this.#read(batch, row);
+    this.#at(batch.shard, offset, true);
+    return message.guarantee === 0 || this.#send(counted);
+  }
+
+  #at(shard: ShardId, offset: Offset, shared: boolean): void {
+    const point = this.#point;
+    point.shard = shard;
+    point.offset = offset;
+    point.shared = shared;
+    point.now = this.#modules.now();
+  }
+
+  /** A new batch begins: what was decoded before is void. */
+  #begin(): void {
+    this.#batch = null;
+  }
+
+  #end(): void {
+    this.#batch = null;
+  }
+
+  #read(batch: DeliveryBatch, row: number): OutboundMessage {
+    const serial = batch.records.offset(row);
+    if (this.#batch === batch && this.#row === row && this.#serial === serial) return this.#message;
+    this.#batch = batch;
+    this.#row = row;
+    this.#serial = serial;
+    this.#message.read(batch, row);
+    return this.#message;
+  }
+
+  /** Sends a record at QoS 0; with `bridging` only to subscriptions that bridge, else only to those that do not. */
+  #atMostOnce(batch: DeliveryBatch, plan: Plan, bridging: boolean): void {
+    const message = this.#message;
+    const shared = plan.receivers.length > 1;
+    for (let receiver of plan.receivers as readonly (Receiver | null)[]) {
+      if (receiver === null) continue;
+      if (plan.bridging && isBridging(receiver, batch.shard) !== bridging) continue;
+      if (message.guarantee > 0 && receiver.qos > 0) continue;
+      const { session } = receiver;
+      if (receiver.noLocal && message.isFrom(session.clientIdBytes)) receiver = withoutLocal(receiver);
+      if (receiver === null) continue;
+      session.output.atMostOnce(message, receiver, { shared, now: this.#modules.now() });
+    }
+  }
+
+  /** Sends the present record at QoS 1 or 2; false when the session has no room for it. */
+  #send(receiver: Receiver): boolean {
+    const message = this.#message;
+    const { session } = receiver;
+    let counted: Receiver | null = receiver;
+    if (receiver.noLocal && message.isFrom(session.clientIdBytes)) counted = withoutLocal(receiver);
+    if (counted === null || counted.qos === 0) return true;
+    if (!session.hasRoom) return false;
+    session.deliver(message, counted, this.#point);
+    return true;
+  }
+}
+
+function isBridging(receiver: Receiver, shard: ShardId): boolean {
+  for (const subscription of receiver.subscriptions) {
+    if (subscription.bridging?.has(shard) === true) return true;
+  }
+  return false;
+}

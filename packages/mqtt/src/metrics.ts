@@ -1,0 +1,39 @@
+/** What the adapter has done since its start. */
+export interface MqttCounters {
+  connections: number;
+  connectionsAccepted: number;
+  /** Connections closed for what they sent. */
+  protocolErrors: number;
+  publishesReceived: number;
+  publishesRefused: number;
+  publishesSent: number;
+  /** At-most-once messages not delivered: the connection was full. */
+  droppedFull: number;
+  /** Messages larger than the client takes. */
+  droppedTooLarge: number;
+  /** Messages that expired before they were delivered. */
+  droppedExpired: number;
+  /** Sessions that missed messages: trimmed or damaged before they were read. */
+  sessionsTruncated: number;
+  takeovers: number;
+  willsPublished: number;
+  sessionsExpired: number;
+}
+
+export function createMqttCounters(): MqttCounters {
+  return {
+    connections: 0,
+    connectionsAccepted: 0,
+    protocolErrors: 0,
+    publishesReceived: 0,
+    publishesRefused: 0,
+    publishesSent: 0,
+    droppedFull: 0,
+    droppedTooLarge: 0,
+    droppedExpired: 0,
+    sessionsTruncated: 0,
+    takeovers: 0,
+    willsPublished: 0,
+    sessionsExpired: 0,
+  };
+}

@@ -1,0 +1,140 @@
+import type { RobustError } from '@robustmq/core';
+import type { BatchListener, KernelErrorCode, LogBatch } from '@robustmq/kernel';
+import { refusalCode } from '../error-map.ts';
+import { TimerItem } from '../timers.ts';
+
+/** What a connection does with the outcome of its publishes. */
+export interface PublishOutcomes {
+  /** Acknowledge: PUBACK or PUBREC. `code` 0 is success. */
+  answered(packetId: number, qos: 1 | 2, code: number): void;
+  /** A publish has no outcome: it must not be acknowledged, and the client must hear of it by our closing. */
+  undecided(error: RobustError<KernelErrorCode> | null): void;
+  /** The present deadline for the head of the queue; called when it begins to wait. */
+  watch(item: TimerItem): void;
+}
+
+/** No reason code. */
+const undecidedCode = -1;
+
+interface Pending {
+  packetId: number;
+  qos: 1 | 2;
+  /** Null: decided already, with `code`. */
+  batch: LogBatch | null;
+  code: number;
+}
+
+/**
+ * Publishes of one connection that wait for their commit, in the order in which they came: that is the order of their
+ * acknowledgements, whichever shard answers first (MQTT-4.6.0-2, MQTT-4.6.0-3).
+ */
+export class PublishQueue extends TimerItem implements BatchListener {
+  readonly #outcomes: PublishOutcomes;
+  readonly #pending: Pending[] = [];
+  #head = 0;
+  #stuck = false;
+  /** Publishes the queue has taken, and those decided: a deadline sees by them whether anything moved. */
+  #taken = 0;
+  #decided = 0;
+  #watchedFrom = -1;
+  #settledWaiters: (() => void)[] = [];
+
+  constructor(outcomes: PublishOutcomes) {
+    super();
+    this.#outcomes = outcomes;
+  }
+
+  /** Publishes without an outcome. */
+  get size(): number {
+    return this.#pending.length - this.#head;
+  }
+
+  /** Waits for the commit of `batch`. */
+  add(packetId: number, qos: 1 | 2, batch: LogBatch): void {
+    batch.listen(this);
+    this.#push({ packetId, qos, batch, code: 0 });
+  }
+
+  /** Answers in its turn with a code that is known already. */
+  addDecided(packetId: number, qos: 1 | 2, code: number): void {
+    this.#push({ packetId, qos, batch: null, code });
+    this.#advance();
+  }
+
+  /** Was not taken, and may be if it comes again: gets no answer, and nothing behind it does. */
+  addUndecided(packetId: number, qos: 1 | 2): void {
+    this.#push({ packetId, qos, batch: null, code: undecidedCode });
+    this.#advance();
+  }
+
+  /** Resolves when every batch has an outcome. */
+  whenSettled(): Promise<void> {
+    if (this.#unsettled() === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#settledWaiters.push(resolve));
+  }
+
+  settled(): void {
+    this.#advance();
+    if (this.#settledWaiters.length === 0 || this.#unsettled() > 0) return;
+    for (const waiter of this.#settledWaiters.splice(0)) waiter();
+  }
+
+  /** The deadline of the publish that was at the head when it was set. */
+  expire(): void {
+    if (this.size === 0) {
+      this.#watchedFrom = -1;
+      return;
+    }
+    if (this.#watchedFrom >= this.#decided) {
+      this.#outcomes.undecided(null);
+      return;
+    }
+    this.#watch();
+  }
+
+  #push(pending: Pending): void {
+    this.#taken++;
+    this.#pending.push(pending);
+    if (this.#watchedFrom < 0) this.#watch();
+  }
+
+  #watch(): void {
+    this.#watchedFrom = this.#decided;
+    this.#outcomes.watch(this);
+  }
+
+  #advance(): void {
+    const pending = this.#pending;
+    while (!this.#stuck && this.#head < pending.length) {
+      const next = pending[this.#head]!;
+      let code: number | null = next.code;
+      if (next.batch !== null) {
+        if (!next.batch.settled) break;
+        const { error } = next.batch;
+        if (error !== null) code = refusalCode(error.code);
+      }
+      if (code === null || code === undecidedCode) {
+        this.#stuck = true;
+        break;
+      }
+      this.#head++;
+      this.#decided++;
+      this.#outcomes.answered(next.packetId, next.qos, code);
+    }
+    if (this.#head === pending.length) {
+      pending.length = 0;
+      this.#head = 0;
+    } else if (this.#head >= 1024) {
+      pending.splice(0, this.#head);
+      this.#head = 0;
+    }
+  }
+
+  #unsettled(): number {
+    let count = 0;
+    for (let at = this.#head; at < this.#pending.length; at++) {
+      if (this.#pending[at]!.batch?.settled === false) count++;
+    }
+    return count;
+  }
+}

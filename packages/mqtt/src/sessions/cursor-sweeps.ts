@@ -1,0 +1,112 @@
+import type { Offset, ShardId, Timer } from '@robustmq/core';
+import type { Fold } from '@robustmq/kernel';
+import type { MqttContext } from '../adapter.ts';
+import { floorItem, headItem } from './session-items.ts';
+import type { SessionShard } from './session-state.ts';
+import type { Session } from './session.ts';
+
+const laggingMs = 250;
+const floorMs = 10_000;
+
+/**
+ * Writes where connected sessions stand: one floor per shard of `__sessions` for all that keep up, and own cursors for
+ * those with a backlog (docs/storage.md 4.4). A backlog that is gone at the next look costs nothing.
+ */
+export class CursorSweeps {
+  readonly #context: MqttContext;
+  readonly #live: () => Iterable<Session>;
+  readonly #lagging = new Set<Session>();
+  #fold: Fold<SessionShard> | null = null;
+  #timer: Timer | null = null;
+  #floorAt = 0;
+
+  constructor(context: MqttContext, live: () => Iterable<Session>) {
+    this.#context = context;
+    this.#live = live;
+  }
+
+  start(fold: Fold<SessionShard>): void {
+    this.#fold = fold;
+    this.#floorAt = this.#context.clock.monotonic() + floorMs;
+    this.#next();
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#timer = null;
+    this.#lagging.clear();
+  }
+
+  lagging(session: Session): void {
+    this.#lagging.add(session);
+  }
+
+  #next(): void {
+    this.#timer = this.#context.clock.after(laggingMs, () => {
+      this.sweep();
+      this.#next();
+    });
+  }
+
+  sweep(): void {
+    for (const session of this.#lagging) this.#own(session);
+    const now = this.#context.clock.monotonic();
+    if (now < this.#floorAt) return;
+    this.#floorAt = now + floorMs;
+    this.writeFloors();
+  }
+
+  /** One record per shard of `__sessions` whose sessions have moved. */
+  writeFloors(): void {
+    const fold = this.#fold;
+    if (fold === null) return;
+    const { dispatcher } = this.#context.kernel;
+    const floors = new Map<(typeof fold.shards)[number], Map<ShardId, Offset>>();
+    for (const session of this.#live()) {
+      if (session.log === null || session.state.behind) continue;
+      const { shard } = session.log;
+      let of = floors.get(shard);
+      if (of === undefined) {
+        of = new Map();
+        floors.set(shard, of);
+      }
+      for (const data of session.cursorShards()) {
+        const routedTo = dispatcher.routedTo(data);
+        if (routedTo === undefined) continue;
+        const floor = session.floorOf(data, routedTo);
+        if (floor < (of.get(data) ?? Infinity)) of.set(data, floor);
+      }
+    }
+    for (const [shard, of] of floors) {
+      if (!moved(shard.state.floors, of)) continue;
+      for (const [data, floor] of of) shard.state.floors.set(data, floor);
+      shard.appendThen([floorItem(shard.state.floors)], null);
+    }
+  }
+
+  #own(session: Session): void {
+    const { log, state } = session;
+    if (session.ended || log === null) {
+      this.#lagging.delete(session);
+      return;
+    }
+    if (session.behind) {
+      const items = session.cursorItems();
+      if (!state.behind) {
+        state.behind = true;
+        log.record(headItem(state), ...items);
+      } else if (items.length > 0) log.record(...items);
+      return;
+    }
+    this.#lagging.delete(session);
+    if (!state.behind) return;
+    const items = session.cursorItems();
+    state.behind = false;
+    log.record(headItem(state), ...items);
+  }
+}
+
+function moved(before: ReadonlyMap<ShardId, Offset>, now: ReadonlyMap<ShardId, Offset>): boolean {
+  for (const [data, floor] of now) if (before.get(data) !== floor) return true;
+  return false;
+}

@@ -1,0 +1,108 @@
+import type { RobustError, ShardId } from '@robustmq/core';
+import type { KernelErrorCode, Shard } from '@robustmq/kernel';
+import type { Session } from './session.ts';
+
+/** One exactly-once publish of the client that is not complete. */
+interface Exchange {
+  readonly shard: ShardId;
+  /** `publishing`: not committed yet; `recorded`: PUBREC was sent; `releasing`: PUBREL came. */
+  phase: 'publishing' | 'recorded' | 'releasing';
+}
+
+/**
+ * QoS 2 publishes of a client by packet id, from PUBLISH to PUBCOMP. A logged session's are known to the data shards as
+ * well, from where a resumed session takes them (docs/semantics.md 4.2).
+ */
+export class InboundExchanges {
+  readonly #session: Session;
+  readonly #open = new Map<number, Exchange>();
+  #recorded = 0;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  /** Exchanges whose PUBREC was sent: the client counts them until PUBCOMP. */
+  get recordedCount(): number {
+    return this.#recorded;
+  }
+
+  phaseOf(packetId: number): Exchange['phase'] | undefined {
+    return this.#open.get(packetId)?.phase;
+  }
+
+  /** A new publish goes to `shard`. */
+  begin(packetId: number, shard: ShardId): void {
+    this.#open.set(packetId, { shard, phase: 'publishing' });
+  }
+
+  /** It is committed: PUBREC follows. */
+  recorded(packetId: number): void {
+    const exchange = this.#open.get(packetId);
+    if (exchange?.phase !== 'publishing') return;
+    exchange.phase = 'recorded';
+    this.#recorded++;
+  }
+
+  /** It was refused, and so is over. */
+  refused(packetId: number): void {
+    this.#open.delete(packetId);
+  }
+
+  /**
+   * PUBREL: calls `done` when the exchange is over everywhere; false when the id is not in use. A PUBREL that comes
+   * before the commit, or a second one, waits for the first.
+   */
+  release(packetId: number, done: (found: boolean) => void): void {
+    const exchange = this.#open.get(packetId);
+    if (exchange === undefined) {
+      done(false);
+      return;
+    }
+    if (exchange.phase !== 'recorded') return;
+    const { log, kernel } = this.#session;
+    if (log === null) {
+      this.#over(packetId);
+      done(true);
+      return;
+    }
+    exchange.phase = 'releasing';
+    const shard = kernel.readyShard(exchange.shard);
+    if (shard !== null) this.#release(shard, packetId, done);
+    else {
+      kernel.openShard(exchange.shard).then(
+        (opened) => this.#release(opened, packetId, done),
+        (error: RobustError<KernelErrorCode>) => this.#session.connection.failed(error),
+      );
+    }
+  }
+
+  #release(shard: Shard, packetId: number, done: (found: boolean) => void): void {
+    const { state, context, connection } = this.#session;
+    context.releases.add(shard, { producerId: state.producerId, token: packetId }, (error) => {
+      if (error !== null) {
+        connection.failed(error);
+        return;
+      }
+      this.#over(packetId);
+      done(true);
+    });
+  }
+
+  #over(packetId: number): void {
+    if (this.#open.delete(packetId)) this.#recorded--;
+  }
+
+  /** Takes the open exchanges of a session that is resumed from the shards it published to. */
+  async load(): Promise<void> {
+    const { state, kernel } = this.#session;
+    for (const id of state.inboundShards) {
+      const shard = await kernel.openShard(id);
+      for (const token of shard.tokens.openOf(state.producerId)) {
+        if (token > 0xffff || this.#open.has(token)) continue;
+        this.#open.set(token, { shard: id, phase: 'recorded' });
+        this.#recorded++;
+      }
+    }
+  }
+}

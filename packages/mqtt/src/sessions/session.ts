@@ -1,0 +1,337 @@
+import type { Offset, RobustError, ShardId } from '@robustmq/core';
+import type { DeliveryBatch, Kernel, KernelErrorCode, Match, RetainedRecord } from '@robustmq/kernel';
+import type { Subscription } from '@robustmq/kernel';
+import { shortAckBytesMax, writePubrel } from '@robustmq/mqtt-codec';
+import type { MqttContext } from '../adapter.ts';
+import type { Receiver } from '../delivery/plan.ts';
+import { optionsOf } from '../delivery/plan.ts';
+import type { OutboundMessage } from '../mapping/outbound.ts';
+import { HeldFrames } from '../output/held-frames.ts';
+import type { Outbox } from '../output/outbox.ts';
+import type { PublishForm, PublishOutput } from '../output/publish-output.ts';
+import { Backlog } from './backlog.ts';
+import { InboundExchanges } from './inbound-exchanges.ts';
+import { RetainedDelivery } from './retained-delivery.ts';
+import { acknowledgedItem, cursorItem, inflightItem } from './session-items.ts';
+import type { SessionLog } from './session-log.ts';
+import type { InflightEntry, SessionState } from './session-state.ts';
+import { Window } from './window.ts';
+
+/** The connection as its session sees it. */
+export interface SessionConnection {
+  readonly outbox: Outbox;
+  readonly output: PublishOutput;
+  /** Most QoS 1 and 2 messages that the client takes unacknowledged. */
+  readonly inflightMax: number;
+  /** Another connection has the session now. */
+  takenOver(): void;
+  /** The session can't go on: the outcome of something is not known. */
+  failed(error: RobustError<KernelErrorCode>): void;
+  /** What it published has an outcome, all of it. */
+  publishesSettled(): Promise<void>;
+}
+
+/** Where a record stands, and how it goes out. One object is filled again for each. */
+export interface DeliveryPoint {
+  shard: ShardId;
+  offset: Offset;
+  /** Ms since 1970. */
+  now: number;
+  /** Whether others get the same packet, so that encoding it once pays. */
+  shared: boolean;
+}
+
+/** What the window and the writer need to know of a message. */
+interface TransmitSource {
+  readonly shard: ShardId;
+  readonly offset: Offset;
+  readonly retainedSubject: string | null;
+  readonly ids: readonly number[];
+  readonly shared: boolean;
+}
+
+/**
+ * A session while a connection has it. Its durable part is `state`, a piece of the `__sessions` fold; everything here
+ * can be made again from that, so the object ends with its connection.
+ */
+export class Session {
+  readonly state: SessionState;
+  readonly clientIdBytes: Buffer;
+  readonly connection: SessionConnection;
+  readonly output: PublishOutput;
+  /** Null: the session ends with its connection and nothing of it is written. */
+  readonly log: SessionLog | null;
+  readonly inbound: InboundExchanges;
+  readonly window: Window;
+  /** In the router, by filter. */
+  readonly subscriptions = new Map<string, Subscription>();
+  readonly retained: RetainedDelivery;
+  readonly context: MqttContext;
+  readonly #backlogs = new Map<ShardId, Backlog>();
+  readonly #held = new HeldFrames();
+  readonly #heldReleases = new HeldFrames();
+  /** While messages in flight are sent again nothing new is. */
+  redelivering = false;
+  ended = false;
+
+  constructor(
+    state: SessionState,
+    connection: SessionConnection,
+    log: SessionLog | null,
+    context: MqttContext,
+  ) {
+    this.state = state;
+    this.clientIdBytes = Buffer.from(state.clientId);
+    this.connection = connection;
+    this.output = connection.output;
+    this.log = log;
+    this.context = context;
+    this.window = new Window(state.inflight, log !== null);
+    this.inbound = new InboundExchanges(this);
+    this.retained = new RetainedDelivery(this);
+  }
+
+  get kernel(): Kernel {
+    return this.context.kernel;
+  }
+
+  /** Whether a QoS 1 or 2 message can be taken now. */
+  get hasRoom(): boolean {
+    return !this.redelivering && this.retained.empty && this.hasWindow;
+  }
+
+  /** Whether window and connection have room, whoever asks. */
+  get hasWindow(): boolean {
+    return (
+      !this.ended &&
+      this.window.size < this.connection.inflightMax &&
+      !this.output.full &&
+      this.#held.bytes < this.context.limits.unsentBytesMax
+    );
+  }
+
+  get behind(): boolean {
+    return this.#backlogs.size > 0;
+  }
+
+  isBehind(shard: ShardId): boolean {
+    return this.#backlogs.size > 0 && this.#backlogs.has(shard);
+  }
+
+  /** Filters that need a cursor: granted more than QoS 0. */
+  cursorFilters(): string[] {
+    const filters: string[] = [];
+    for (const [filter, stored] of this.state.subscriptions) if (stored.qos > 0) filters.push(filter);
+    return filters;
+  }
+
+  /** Sends a record at QoS 1 or 2; there is room. */
+  deliver(message: OutboundMessage, receiver: Receiver, point: DeliveryPoint): void {
+    const qos = Math.min(message.guarantee, receiver.qos) as 1 | 2;
+    const form: Omit<PublishForm, 'packetId'> = {
+      qos,
+      retain: receiver.retainAsPublished && message.retain,
+      dup: false,
+      properties: this.output.client.version === 5 ? receiver.properties : null,
+      now: point.now,
+    };
+    this.transmit(message, form, {
+      shard: point.shard,
+      offset: point.offset,
+      retainedSubject: null,
+      ids: receiver.subscriptionIds,
+      shared: point.shared,
+    });
+  }
+
+  /** Puts a message in flight and writes it, in its turn; one that the client can't be sent counts as delivered. */
+  transmit(message: OutboundMessage, partial: Omit<PublishForm, 'packetId'>, source: TransmitSource): void {
+    const qos = partial.qos as 1 | 2;
+    if (!this.output.fits(message, { ...partial, packetId: 1 })) return;
+    const entry = this.window.add({ ...source, qos, retain: partial.retain });
+    const form: PublishForm = { ...partial, packetId: entry.packetId };
+    const after = qos === 2 && this.log !== null ? this.#recordExactlyOnce(entry, this.log) : 0;
+    if (after === 0 && this.#held.empty) this.output.write(message, form, source.shared);
+    else this.#held.push(this.output.encode(message, form), after);
+  }
+
+  /** PUBACK. */
+  acknowledged(packetId: number): void {
+    const entry = this.window.get(packetId);
+    if (entry === undefined || entry.qos !== 1) return;
+    this.#finish(packetId);
+  }
+
+  /** PUBREC: the client has the message; the packet id stays in use until PUBCOMP. */
+  received(packetId: number, code: number): void {
+    const entry = this.window.get(packetId);
+    if (entry === undefined || entry.qos !== 2) {
+      // MQTT-4.3.3-4 has no other answer; the code says that we do not know the id.
+      this.#writeRelease(packetId, this.output.client.version === 5 ? 0x92 : 0);
+      return;
+    }
+    if (code >= 0x80) {
+      this.#finish(packetId);
+      return;
+    }
+    const release = Buffer.allocUnsafe(shortAckBytesMax);
+    const bytes = release.subarray(0, writePubrel(release, 0, packetId));
+    if (entry.phase === 'publish') {
+      const released = this.window.released(packetId);
+      if (this.log !== null) {
+        this.#heldReleases.push(bytes, this.log.record(inflightItem(this.state, released)));
+        this.window.recorded(packetId);
+        return;
+      }
+    }
+    this.connection.outbox.append(bytes);
+  }
+
+  /** PUBCOMP. */
+  completed(packetId: number): void {
+    const entry = this.window.get(packetId);
+    if (entry === undefined || entry.qos !== 2 || entry.phase !== 'released') return;
+    this.#finish(packetId);
+  }
+
+  /** A message in flight can't be sent again: it is gone, expired, or too large for the client now. */
+  dropInflight(packetId: number): void {
+    this.#finish(packetId);
+  }
+
+  /** The session has no room for what is at `offset`, or was not told of it: from there on it reads the log. */
+  fallBehind(shard: ShardId, offset: Offset): void {
+    if (this.#backlogs.has(shard)) return;
+    this.#backlogs.set(shard, new Backlog(this, shard, offset));
+    if (this.log !== null) this.context.sessions.lagging(this);
+  }
+
+  catchUp(batch: DeliveryBatch, row: number, match: Match): boolean {
+    return this.context.delivery.catchUp(this, batch, row, match);
+  }
+
+  caughtUp(backlog: Backlog): void {
+    if (this.#backlogs.get(backlog.shard) === backlog) this.#backlogs.delete(backlog.shard);
+  }
+
+  /** Records were gone before they could be read. */
+  truncated(shard: ShardId, why: 'lost' | 'truncated'): void {
+    this.context.counters.sessionsTruncated++;
+    this.context.logger.warn(
+      { client: this.state.clientId, shard, why },
+      'messages were gone before a session read them',
+    );
+  }
+
+  /** There may be room again: sends what waits. */
+  wake(): void {
+    if (this.ended || this.redelivering) return;
+    this.retained.pump();
+    if (this.#backlogs.size === 0 || !this.hasRoom) return;
+    // A scan reads blocks: it is worth starting for more than one message.
+    if (this.window.size * 2 > this.connection.inflightMax) return;
+    for (const backlog of this.#backlogs.values()) {
+      if (backlog.reading) continue;
+      backlog.reading = true;
+      this.kernel.catchUp.add(backlog.shard, backlog);
+    }
+  }
+
+  /** Filters changed: scans that are under way ask for them again. */
+  filtersChanged(): void {
+    for (const backlog of this.#backlogs.values()) {
+      if (backlog.reading) this.kernel.catchUp.add(backlog.shard, backlog);
+    }
+  }
+
+  /** A retained message: like any other in flight, but found again by its subject. */
+  transmitRetained(
+    message: OutboundMessage,
+    partial: Omit<PublishForm, 'packetId'>,
+    record: RetainedRecord,
+    subscription: Subscription,
+  ): void {
+    const id = optionsOf(subscription).subscriptionId;
+    this.transmit(message, partial, {
+      shard: 0 as ShardId,
+      offset: record.sourceOffset,
+      retainedSubject: record.subject,
+      ids: id === 0 ? [] : [id],
+      shared: false,
+    });
+  }
+
+  /** Changes up to this number are committed. */
+  committed(change: number): void {
+    if (this.ended) return;
+    this.#held.release(change, this.connection.outbox);
+    this.#heldReleases.release(change, this.connection.outbox);
+    this.wake();
+  }
+
+  /** Takes the session out of router and scans; its state stays. */
+  detach(): void {
+    if (this.ended) return;
+    this.ended = true;
+    for (const subscription of this.subscriptions.values())
+      this.kernel.subscriptions.unsubscribe(subscription);
+    for (const backlog of this.#backlogs.values()) this.kernel.catchUp.remove(backlog.shard, backlog);
+  }
+
+  /**
+   * Sets the cursors of all shards that its filters can match to where it stands, and returns their items, with those of
+   * messages in flight that are not written yet.
+   */
+  cursorItems(): ReturnType<typeof cursorItem>[] {
+    const { state, kernel } = this;
+    const items = this.window.takeUnrecorded().map((entry) => inflightItem(state, entry));
+    for (const shard of this.cursorShards()) {
+      const next = this.#backlogs.get(shard)?.next ?? kernel.dispatcher.routedTo(shard);
+      if (next === undefined || state.cursors.get(shard) === next) continue;
+      state.cursors.set(shard, next);
+      items.push(cursorItem(state, shard));
+    }
+    return items;
+  }
+
+  /** Where the session stands on a shard while nothing of it is written: below it nothing is needed any more. */
+  floorOf(shard: ShardId, routedTo: Offset): Offset {
+    const next = this.#backlogs.get(shard)?.next ?? routedTo;
+    return Math.min(next, this.window.lowestUnrecorded(shard));
+  }
+
+  /** Shards that filters above QoS 0 can match. */
+  cursorShards(): Set<ShardId> {
+    const shards = new Set<ShardId>();
+    for (const filter of this.cursorFilters()) {
+      for (const topic of this.kernel.subscriptions.topicsOf(filter)) {
+        for (const shard of topic.shards) shards.add(shard);
+      }
+    }
+    return shards;
+  }
+
+  /** The entry, all before it in its shard that are not written, and the cursor behind it, as one unit. */
+  #recordExactlyOnce(entry: InflightEntry, log: SessionLog): number {
+    const { state } = this;
+    if (entry.retainedSubject !== null) {
+      this.window.recorded(entry.packetId);
+      return log.record(inflightItem(state, entry));
+    }
+    const items = this.window.takeUnrecorded(entry.shard).map((each) => inflightItem(state, each));
+    state.cursors.set(entry.shard, entry.offset + 1);
+    return log.record(...items, cursorItem(state, entry.shard));
+  }
+
+  #finish(packetId: number): void {
+    const wasRecorded = this.window.remove(packetId);
+    if (wasRecorded) this.log?.record(acknowledgedItem(this.state, packetId));
+    if (this.#backlogs.size > 0 || !this.retained.empty) this.wake();
+  }
+
+  #writeRelease(packetId: number, code: number): void {
+    const { outbox } = this.connection;
+    const slab = outbox.reserve(shortAckBytesMax);
+    outbox.filled(writePubrel(slab, outbox.used, packetId, code));
+  }
+}

@@ -1,0 +1,64 @@
+import type { Clock, Timer, WheelItem } from '@robustmq/core';
+import { TimingWheel } from '@robustmq/core';
+
+/** Resolution of all deadlines of connections and sessions, ms. */
+const tickMs = 250;
+
+/** Something that is due once; `expire` is called when it is. */
+export abstract class TimerItem implements WheelItem {
+  dueTick = 0;
+  wheelSlot: Set<WheelItem> | null = null;
+  abstract expire(): void;
+}
+
+/** Keep alive, session expiry, wills and publish deadlines under one timer. */
+export class Timers {
+  readonly #clock: Clock;
+  readonly #wheel = new TimingWheel<TimerItem>();
+  readonly #startedAt: number;
+  #timer: Timer | null = null;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#startedAt = clock.monotonic();
+  }
+
+  start(): void {
+    this.#timer = this.#clock.after(tickMs, () => {
+      this.#wheel.advance(this.#now(), expire);
+      this.start();
+    });
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#timer = null;
+  }
+
+  /** Makes the item due in `ms`, at the earliest. */
+  schedule(item: TimerItem, ms: number): void {
+    item.dueTick = this.dueIn(ms);
+    this.#wheel.schedule(item);
+  }
+
+  /** Moves a scheduled item to a later time; costs one field. */
+  postpone(item: TimerItem, ms: number): void {
+    item.dueTick = this.dueIn(ms);
+  }
+
+  cancel(item: TimerItem): void {
+    this.#wheel.cancel(item);
+  }
+
+  dueIn(ms: number): number {
+    return Math.ceil((this.#clock.monotonic() - this.#startedAt + ms) / tickMs);
+  }
+
+  #now(): number {
+    return Math.floor((this.#clock.monotonic() - this.#startedAt) / tickMs);
+  }
+}
+
+function expire(item: TimerItem): void {
+  item.expire();
+}

@@ -1,0 +1,62 @@
+import type { Socket } from 'node:net';
+import type { Clock } from '@robustmq/core';
+import { lingerMs } from './transport.ts';
+import type { Transport, TransportListener } from './transport.ts';
+
+/** A client over TCP. */
+export class TcpTransport implements Transport {
+  readonly remoteAddress: string;
+  readonly #socket: Socket;
+  readonly #clock: Clock;
+
+  constructor(socket: Socket, clock: Clock) {
+    this.#socket = socket;
+    this.#clock = clock;
+    this.remoteAddress = socket.remoteAddress ?? '';
+    socket.setNoDelay(true);
+  }
+
+  get unsentBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  listen(listener: TransportListener): void {
+    const socket = this.#socket;
+    socket.on('data', (chunk) => listener.data(chunk));
+    socket.on('drain', () => listener.drained());
+    socket.on('error', () => socket.destroy());
+    socket.on('end', () => socket.destroy());
+    socket.once('close', () => listener.lost());
+  }
+
+  write(parts: readonly Buffer[]): void {
+    const socket = this.#socket;
+    if (socket.destroyed) return;
+    if (parts.length === 1) {
+      socket.write(parts[0]!);
+      return;
+    }
+    socket.cork();
+    for (const part of parts) socket.write(part);
+    socket.uncork();
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  end(): void {
+    const socket = this.#socket;
+    if (socket.destroyed) return;
+    socket.end(() => socket.destroy());
+    this.#clock.after(lingerMs, () => socket.destroy());
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+}
