@@ -9,31 +9,38 @@ import { effectiveCursor, floorsApply } from './session-state.ts';
  */
 export function floorsOf(state: SessionShard): Map<ShardId, Offset> {
   const lowest = new Map<ShardId, Offset>();
-  let anyFollows = false;
+  /** Sessions that the floors speak for, and how many of them have a cursor of their own, by data shard. */
+  let following = 0;
+  const ownCursors = new Map<ShardId, number>();
   for (const session of state.sessions.values()) {
-    if (lowerToCursors(lowest, state, session) && floorsApply(session)) anyFollows = true;
     for (const { shard, offset, phase, retainedSubject } of session.inflight.values()) {
       if (phase === 'publish' && retainedSubject === null) lower(lowest, shard, offset);
     }
+    if (!readsLogs(session)) continue;
+    lowerToCursors(lowest, state, session);
+    if (!floorsApply(session)) continue;
+    following++;
+    for (const shard of session.cursors.keys()) ownCursors.set(shard, (ownCursors.get(shard) ?? 0) + 1);
   }
-  if (anyFollows) for (const [shard, floor] of state.floors) lower(lowest, shard, floor);
+  for (const [shard, floor] of state.floors) {
+    if ((ownCursors.get(shard) ?? 0) < following) lower(lowest, shard, floor);
+  }
   return lowest;
 }
 
-/** Returns whether the session reads logs at all. */
-function lowerToCursors(lowest: Map<ShardId, Offset>, state: SessionShard, session: SessionState): boolean {
-  let reads = false;
+function readsLogs(session: SessionState): boolean {
+  for (const subscription of session.subscriptions.values()) if (subscription.qos > 0) return true;
+  return false;
+}
+
+function lowerToCursors(lowest: Map<ShardId, Offset>, state: SessionShard, session: SessionState): void {
+  for (const shard of session.cursors.keys()) lower(lowest, shard, effectiveCursor(state, session, shard)!);
   for (const subscription of session.subscriptions.values()) {
     if (subscription.qos === 0) continue;
-    reads = true;
     for (const [shard, since] of subscription.since) {
       if (effectiveCursor(state, session, shard) === undefined) lower(lowest, shard, since);
     }
   }
-  if (reads) {
-    for (const shard of session.cursors.keys()) lower(lowest, shard, effectiveCursor(state, session, shard)!);
-  }
-  return reads;
 }
 
 function lower(lowest: Map<ShardId, Offset>, shard: ShardId, offset: Offset): void {
