@@ -196,19 +196,12 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
   ack(kind: AckKind, packetId: number, code: number, _properties: ReasonProperties | null): void {
     const { session } = this;
     if (this.closed || session === null) return;
-    switch (kind) {
-      case 'puback':
-        session.acknowledged(packetId);
-        return;
-      case 'pubrec':
-        session.received(packetId, code);
-        return;
-      case 'pubcomp':
-        session.completed(packetId);
-        return;
-      case 'pubrel':
-        this.publishes?.release(packetId);
-    }
+    let fits = true;
+    if (kind === 'puback') fits = session.acknowledged(packetId);
+    else if (kind === 'pubrec') fits = session.received(packetId, code);
+    else if (kind === 'pubcomp') fits = session.completed(packetId);
+    else this.publishes?.release(packetId);
+    if (!fits) this.end({ code: reasonCode.protocolError, reason: `${kind} is no answer to what was sent` });
   }
 
   /** Takes what CONNECT said; packets are limited and timed by it from now on. */

@@ -5,7 +5,8 @@ import type { Guarantee } from '../router/match.ts';
 /*
  * Value of the header `mq`, which brokers alone write, and which is trusted only in batches that they encoded:
  *
- *     0 u8 flags: bits 0-1 guarantee, 2 retain, 3 the payload is text, 4 a token follows, 5 the token is a session epoch
+ *     0 u8 flags: bits 0-1 guarantee, 2 retain, 3 the payload is text, 4 a token follows, 5 the token is a session epoch,
+ *       6 the publisher says that the payload is bytes (neither 3 nor 6: it says nothing)
  *     1 i64 session producer id    9 u32 token    (both only with bit 4)
  *     the rest: client id of the publisher, UTF-8
  */
@@ -14,6 +15,7 @@ const retainBit = 0x04;
 const textBit = 0x08;
 const tokenBit = 0x10;
 const epochBit = 0x20;
+const bytesBit = 0x40;
 const tokenBytes = 12;
 const two32 = 0x1_0000_0000;
 
@@ -28,6 +30,8 @@ export interface MqHeader {
   readonly retain: boolean;
   /** The publisher says that the payload is UTF-8 text. */
   readonly textPayload: boolean;
+  /** The publisher says that it is unspecified bytes, which is told on as it was said. */
+  readonly bytesPayload: boolean;
   /** Deduplication: the session's producer id, -1 without a token. */
   readonly tokenProducer: number;
   /** Unsigned 32 bit. */
@@ -46,6 +50,7 @@ export function writeMqHeader(target: Buffer, at: number, header: MqHeader, clie
     header.guarantee |
     (header.retain ? retainBit : 0) |
     (header.textPayload ? textBit : 0) |
+    (header.bytesPayload ? bytesBit : 0) |
     (hasToken ? tokenBit : 0) |
     (hasToken && header.tokenIsEpoch ? epochBit : 0);
   if (hasToken) {
@@ -65,6 +70,7 @@ export class MqHeaderReader implements MqHeader {
   guarantee: Guarantee = 2;
   retain = false;
   textPayload = false;
+  bytesPayload = false;
   tokenProducer = -1;
   token = 0;
   tokenIsEpoch = false;
@@ -97,6 +103,7 @@ export class MqHeaderReader implements MqHeader {
     this.guarantee = (flags & guaranteeMask) as Guarantee;
     this.retain = (flags & retainBit) !== 0;
     this.textPayload = (flags & textBit) !== 0;
+    this.bytesPayload = (flags & bytesBit) !== 0;
     this.clientIdStart = clientIdStart;
     this.clientIdEnd = end;
     return true;
@@ -106,6 +113,7 @@ export class MqHeaderReader implements MqHeader {
     this.guarantee = 2;
     this.retain = false;
     this.textPayload = false;
+    this.bytesPayload = false;
     this.tokenProducer = -1;
     this.token = 0;
     this.tokenIsEpoch = false;

@@ -220,13 +220,20 @@ export class PublishHandler implements PublishOutcomes {
     }
   }
 
-  /** A definite refusal. At QoS 0, and before MQTT 5, nothing but closing says so (docs/semantics.md 4.3). */
+  /**
+   * A definite refusal. Before MQTT 5 there is no word for it: a name that is nobody's to publish to is acknowledged and
+   * dropped, as one that is not allowed; for the rest, and at QoS 0 of MQTT 5, closing says it (docs/semantics.md 4.3).
+   */
   #refuse(publish: { packetId: number; qos: number }, code: number): void {
     this.#connection.context.counters.publishesRefused++;
-    if (publish.qos > 0 && this.#connection.version === 5) {
-      this.#queue.addDecided(publish.packetId, publish.qos as 1 | 2, code);
+    const v5 = this.#connection.version === 5;
+    const dropped = !v5 && code === reasonCode.topicNameInvalid;
+    if (publish.qos > 0 && (v5 || dropped)) {
+      if (dropped && publish.qos === 2) this.#session.inbound.dropped(publish.packetId);
+      this.#queue.addDecided(publish.packetId, publish.qos as 1 | 2, dropped ? 0 : code);
       return;
     }
+    if (dropped) return;
     this.#connection.end({ code, reason: refusalTexts.get(code) ?? 'the message was refused' });
   }
 

@@ -12,8 +12,8 @@ function mqOf(batch: DeliveryBatch) {
   const { records } = batch;
   expect(reader.find(records.headers(0, new HeaderCursor()), records.buffer)).toBe(true);
   const clientId = records.buffer.toString('utf8', reader.clientIdStart, reader.clientIdEnd);
-  const { guarantee, retain, textPayload, tokenProducer, token, tokenIsEpoch } = reader;
-  return { guarantee, retain, textPayload, tokenProducer, token, tokenIsEpoch, clientId };
+  const { guarantee, retain, textPayload, bytesPayload, tokenProducer, token, tokenIsEpoch } = reader;
+  return { guarantee, retain, textPayload, bytesPayload, tokenProducer, token, tokenIsEpoch, clientId };
 }
 
 describe('MQTT 5 to record', () => {
@@ -81,6 +81,7 @@ describe('MQTT 5 to record', () => {
       guarantee: 2,
       retain: false,
       textPayload: false,
+      bytesPayload: false,
       tokenProducer: 2 ** 40,
       token: 513,
       tokenIsEpoch: false,
@@ -101,10 +102,11 @@ describe('MQTT 5 to record', () => {
     expect(headersOf(text)).toEqual([]);
   });
 
-  it('payload format 0: as if absent, which it means', () => {
-    const absent = world.publish({ payload: Buffer.of(0xff) });
+  it('payload format 0: the bytes bit in mq', () => {
     const zero = world.publish({ payload: Buffer.of(0xff), properties: { payloadFormat: 0 } });
-    expect(zero.records.buffer).toEqual(absent.records.buffer);
+    expect(mqOf(zero)).toMatchObject({ textPayload: false, bytesPayload: true });
+    expect(headersOf(zero)).toEqual([]);
+    expect(mqOf(world.publish({ payload: Buffer.of(0xff) })).bytesPayload).toBe(false);
   });
 
   it('payload format 1 of a payload that is no UTF-8: refused with 0x99', () => {

@@ -79,17 +79,18 @@ export class InboundMapping {
     const known = this.#plainBlocks[slot];
     if (known !== undefined) return known;
     const encoder = new HeaderEncoder(mqHeaderName.length + this.#mq.length + 8);
-    this.#addMq(encoder, message, false);
+    this.#addMq(encoder, message, -1);
     const block = Buffer.from(encoder.buffer.subarray(0, encoder.length));
     this.#plainBlocks[slot] = block;
     return block;
   }
 
-  #addMq(encoder: HeaderEncoder, message: PublishMessage, textPayload: boolean): void {
+  #addMq(encoder: HeaderEncoder, message: PublishMessage, payloadFormat: number): void {
     const header: MqHeader = {
       guarantee: message.guarantee,
       retain: message.retain,
-      textPayload,
+      textPayload: payloadFormat === 1,
+      bytesPayload: payloadFormat === 0,
       tokenProducer: message.tokenProducer,
       token: message.token,
       tokenIsEpoch: false,
@@ -105,7 +106,7 @@ export class InboundMapping {
     }
     const encoder = this.#encoder.reset();
     const { buffer } = view;
-    this.#addMq(encoder, message, view.payloadFormat === 1);
+    this.#addMq(encoder, message, view.payloadFormat);
     if (view.propertiesStart === view.propertiesEnd) return encoder;
     if (view.contentTypeStart >= 0) {
       encoder.addRange(headerBytes.contentType, buffer, view.contentTypeStart, view.contentTypeEnd);
@@ -128,7 +129,7 @@ export class InboundMapping {
 function hasMappedProperties(view: PublishView): boolean {
   return (
     view.propertiesStart !== view.propertiesEnd &&
-    (view.payloadFormat === 1 ||
+    (view.payloadFormat >= 0 ||
       view.messageExpiry >= 0 ||
       view.contentTypeStart >= 0 ||
       view.responseTopicStart >= 0 ||

@@ -74,6 +74,11 @@ describe('record to MQTT 5', () => {
     expect(world.deliver(batch).properties).toEqual({ payloadFormat: 1 });
   });
 
+  it('bytes bit in mq: payload format 0, unaltered (MQTT-3.3.2-4)', () => {
+    const batch = world.publish({ properties: { payloadFormat: 0 } });
+    expect(world.deliver(batch).properties).toEqual({ payloadFormat: 0 });
+  });
+
   it('timestamp, token and mq: not shown', () => {
     const batch = world.publish({ qos: 2 }, { token: { producerId: 1, packetId: 2 } });
     expect(world.deliver(batch, { qos: 2, packetId: 77 })).toMatchObject({ packetId: 77, properties: {} });
@@ -346,7 +351,7 @@ describe('Kafka record to MQTT 5', () => {
 
   it('any record: published at QoS 2, by nobody, without RETAIN', () => {
     produced({ headers: [['mq', Buffer.from([4, 0x6d])]] });
-    expect(world.outbound).toMatchObject({ guarantee: 2, retain: false, textPayload: false });
+    expect(world.outbound).toMatchObject({ guarantee: 2, retain: false, payloadFormat: -1 });
     for (const id of ['m', '']) expect(world.outbound.isFrom(Buffer.from(id))).toBe(false);
   });
 

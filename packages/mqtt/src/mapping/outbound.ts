@@ -75,9 +75,9 @@ export class OutboundMessage implements PropertySource {
   #blockEncoded = false;
   #nullValue = false;
 
-  /** The publisher says that the payload is UTF-8. */
-  get textPayload(): boolean {
-    return this.#mq.textPayload;
+  /** Payload Format Indicator as the publisher sent it, -1 if it did not (MQTT-3.3.2-4). */
+  get payloadFormat(): number {
+    return this.#mq.textPayload ? 1 : this.#mq.bytesPayload ? 0 : -1;
   }
 
   get expires(): boolean {
@@ -243,7 +243,7 @@ export class OutboundMessage implements PropertySource {
     }
     this.guarantee = mq.guarantee;
     this.retain = mq.retain && !this.#nullValue;
-    this.#hasProperties = others > 0 || mq.textPayload || this.hiddenKey !== null;
+    this.#hasProperties = others > 0 || mq.textPayload || mq.bytesPayload || this.hiddenKey !== null;
   }
 
   /** Encodes the record's properties if a receiver of this version gets them and nobody before it did. */

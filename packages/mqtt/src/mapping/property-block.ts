@@ -28,7 +28,8 @@ export interface PropertySource {
   readonly headersStart: number;
   readonly headersEnd: number;
   readonly headerCount: number;
-  readonly textPayload: boolean;
+  /** -1: none. */
+  readonly payloadFormat: number;
   /** An `expires-at` header holds a time. */
   readonly expires: boolean;
   /** The record's key where the topic name can't show it, else null. */
@@ -65,10 +66,10 @@ export class PropertyBlock {
       this.buffer[0] = id.messageExpiry;
       this.length = expiryBytes;
     }
-    if (source.textPayload) {
+    if (source.payloadFormat >= 0) {
       this.#reserve(2);
       this.buffer[this.length++] = id.payloadFormat;
-      this.buffer[this.length++] = 1;
+      this.buffer[this.length++] = source.payloadFormat;
     }
     const cursor = this.#cursor.open(
       source.headers,

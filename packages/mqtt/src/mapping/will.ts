@@ -48,6 +48,7 @@ export function fillWill(will: Will, message: PublishMessage, origin: WillOrigin
     guarantee: will.qos,
     retain: will.retain,
     textPayload: will.properties.payloadFormat === 1,
+    bytesPayload: will.properties.payloadFormat === 0,
     tokenProducer: message.tokenProducer,
     token: message.token,
     tokenIsEpoch: true,

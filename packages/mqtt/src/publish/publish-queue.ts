@@ -33,8 +33,7 @@ export class PublishQueue extends TimerItem implements BatchListener {
   readonly #pending: Pending[] = [];
   #head = 0;
   #stuck = false;
-  /** Publishes the queue has taken, and those decided: a deadline sees by them whether anything moved. */
-  #taken = 0;
+  /** Publishes decided so far: a deadline sees by it whether anything moved. */
   #decided = 0;
   #watchedFrom = -1;
   #settledWaiters: (() => void)[] = [];
@@ -93,7 +92,6 @@ export class PublishQueue extends TimerItem implements BatchListener {
   }
 
   #push(pending: Pending): void {
-    this.#taken++;
     this.#pending.push(pending);
     if (this.#watchedFrom < 0) this.#watch();
   }

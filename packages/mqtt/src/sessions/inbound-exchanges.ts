@@ -4,7 +4,8 @@ import type { Session } from './session.ts';
 
 /** One exactly-once publish of the client that is not complete. */
 interface Exchange {
-  readonly shard: ShardId;
+  /** Null: the message was dropped, and no shard knows of it. */
+  readonly shard: ShardId | null;
   /** `publishing`: not committed yet; `recorded`: PUBREC was sent; `releasing`: PUBREL came. */
   phase: 'publishing' | 'recorded' | 'releasing';
 }
@@ -36,6 +37,11 @@ export class InboundExchanges {
     this.#open.set(packetId, { shard, phase: 'publishing' });
   }
 
+  /** A publish that is acknowledged and goes nowhere. */
+  dropped(packetId: number): void {
+    this.#open.set(packetId, { shard: null, phase: 'publishing' });
+  }
+
   /** It is committed: PUBREC follows. */
   recorded(packetId: number): void {
     const exchange = this.#open.get(packetId);
@@ -61,7 +67,7 @@ export class InboundExchanges {
     }
     if (exchange.phase !== 'recorded') return;
     const { log, kernel } = this.#session;
-    if (log === null) {
+    if (log === null || exchange.shard === null) {
       this.#over(packetId);
       done(true);
       return;

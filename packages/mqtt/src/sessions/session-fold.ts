@@ -170,7 +170,7 @@ function itemsOf(session: SessionState): FoldItem[] {
   for (const subscription of session.subscriptions.values())
     items.push(subscriptionItem(session, subscription));
   for (const entry of session.inflight.values()) {
-    if (!session.unrecorded.has(entry.packetId)) items.push(inflightItem(session, entry));
+    if (true) items.push(inflightItem(session, entry));
   }
   for (const shard of session.cursors.keys()) items.push(cursorItem(session, shard));
   if (floorsApply(session)) items.push(headItem(session));

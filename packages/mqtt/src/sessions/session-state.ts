@@ -52,7 +52,7 @@ export interface SessionState {
   /** By filter. */
   readonly subscriptions: Map<string, StoredSubscription>;
   readonly cursors: Map<ShardId, Offset>;
-  /** By packet id, in sending order. */
+  /** By packet id, in sending order; folded from a log, in sending order for each data shard. */
   readonly inflight: Map<number, InflightEntry>;
   /** Packet ids in flight whose items were not appended yet: no cursor and no floor has passed them. */
   readonly unrecorded: Set<number>;

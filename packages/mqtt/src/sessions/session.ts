@@ -1,7 +1,7 @@
 import type { Offset, RobustError, ShardId } from '@robustmq/core';
 import type { DeliveryBatch, Kernel, KernelErrorCode, Match, RetainedRecord } from '@robustmq/kernel';
 import type { Subscription } from '@robustmq/kernel';
-import { shortAckBytesMax, writePubrel } from '@robustmq/mqtt-codec';
+import { reasonCode, shortAckBytesMax, writePubrel } from '@robustmq/mqtt-codec';
 import type { MqttContext } from '../adapter.ts';
 import type { Receiver } from '../delivery/plan.ts';
 import { optionsOf } from '../delivery/plan.ts';
@@ -86,7 +86,7 @@ export class Session {
     this.output = connection.output;
     this.log = log;
     this.context = context;
-    this.window = new Window(state.inflight, log !== null);
+    this.window = new Window(state, log !== null);
     this.inbound = new InboundExchanges(this);
     this.retained = new RetainedDelivery(this);
   }
@@ -155,25 +155,44 @@ export class Session {
     else this.#held.push(this.output.encode(message, form), after);
   }
 
-  /** PUBACK. */
-  acknowledged(packetId: number): void {
+  /** PUBACK. False when the message wants another answer; what is not in flight is ignored. */
+  acknowledged(packetId: number): boolean {
     const entry = this.window.get(packetId);
-    if (entry === undefined || entry.qos !== 1) return;
+    if (entry === undefined) return true;
+    if (entry.qos !== 1) return false;
     this.#finish(packetId);
+    return true;
   }
 
-  /** PUBREC: the client has the message; the packet id stays in use until PUBCOMP. */
-  received(packetId: number, code: number): void {
+  /** PUBREC: the client has the message; the packet id stays in use until PUBCOMP. False as above. */
+  received(packetId: number, code: number): boolean {
     const entry = this.window.get(packetId);
-    if (entry === undefined || entry.qos !== 2) {
+    if (entry === undefined) {
       // MQTT-4.3.3-4 has no other answer; the code says that we do not know the id.
-      this.#writeRelease(packetId, this.output.client.version === 5 ? 0x92 : 0);
-      return;
+      this.#writeRelease(
+        packetId,
+        this.output.client.version === 5 ? reasonCode.packetIdentifierNotFound : 0,
+      );
+      return true;
     }
-    if (code >= 0x80) {
-      this.#finish(packetId);
-      return;
-    }
+    if (entry.qos !== 2) return false;
+    if (code >= 0x80) this.#finish(packetId);
+    else this.#release(entry);
+    return true;
+  }
+
+  /** PUBCOMP. False as above. */
+  completed(packetId: number): boolean {
+    const entry = this.window.get(packetId);
+    if (entry === undefined) return true;
+    if (entry.phase !== 'released') return false;
+    this.#finish(packetId);
+    return true;
+  }
+
+  /** PUBREL goes out when the log knows that the message must not be sent again. */
+  #release(entry: InflightEntry): void {
+    const { packetId } = entry;
     const release = Buffer.allocUnsafe(shortAckBytesMax);
     const bytes = release.subarray(0, writePubrel(release, 0, packetId));
     if (entry.phase === 'publish') {
@@ -185,13 +204,6 @@ export class Session {
       }
     }
     this.connection.outbox.append(bytes);
-  }
-
-  /** PUBCOMP. */
-  completed(packetId: number): void {
-    const entry = this.window.get(packetId);
-    if (entry === undefined || entry.qos !== 2 || entry.phase !== 'released') return;
-    this.#finish(packetId);
   }
 
   /** A message in flight can't be sent again: it is gone, expired, or too large for the client now. */

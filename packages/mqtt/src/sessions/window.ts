@@ -1,6 +1,6 @@
 import type { Offset, ShardId } from '@robustmq/core';
 import { assert } from '@robustmq/core';
-import type { InflightEntry } from './session-state.ts';
+import type { InflightEntry, SessionState } from './session-state.ts';
 
 const packetIdMax = 65_535;
 
@@ -21,13 +21,15 @@ export interface InflightSource {
 export class Window {
   readonly #entries: Map<number, InflightEntry>;
   readonly #logged: boolean;
-  readonly #unrecorded = new Set<number>();
+  readonly #unrecorded: Set<number>;
   /** Places of what was in flight when the session was resumed: a cursor may lie below them. */
   readonly #resumed = new Map<ShardId, Set<Offset>>();
   #last = 0;
 
-  constructor(entries: Map<number, InflightEntry>, logged: boolean) {
+  constructor(state: SessionState, logged: boolean) {
+    const entries = state.inflight;
     this.#entries = entries;
+    this.#unrecorded = state.unrecorded;
     this.#logged = logged;
     for (const { packetId, shard, offset, retainedSubject } of entries.values()) {
       this.#last = packetId;
