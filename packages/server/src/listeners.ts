@@ -4,7 +4,7 @@ import { systemClock, systemRandom } from '@robustmq/core';
 import { createKafkaAdapter } from '@robustmq/kafka';
 import { createMqttAdapter } from '@robustmq/mqtt';
 import type { Config, ListenerConfig } from './config-schema.ts';
-import { hostAndPort, hostsOf, parseAdvertised } from './listen-hosts.ts';
+import { hostAndPort, hostsOf, isLoopback, parseAdvertised } from './listen-hosts.ts';
 import type { Standalone } from './standalone.ts';
 
 /** An address that clients can use, under the name of its listener in the configuration. */
@@ -79,12 +79,15 @@ function kafkaListener(config: Config, { base, logger }: ListenerModules): Liste
 
 function adminListener(config: Config, { base, logger, ready }: ListenerModules): Listener | null {
   if (!config.admin.enabled) return null;
-  const part = new AdminServer(listenAddress(config.admin), {
-    kernel: base.kernel,
-    logger: logger.child({ package: 'admin' }),
-    metrics: [],
-    ready,
-  });
+  const part = new AdminServer(
+    { ...listenAddress(config.admin), open: !isLoopback(config.admin.host) },
+    {
+      kernel: base.kernel,
+      logger: logger.child({ package: 'admin' }),
+      metrics: [],
+      ready,
+    },
+  );
   return { name: 'admin', part, endpoints: () => bound('admin', part.listener) };
 }
 
