@@ -1,3 +1,4 @@
+import type { Offset, ShardId } from '@robustmq/core';
 import { RobustError } from '@robustmq/core';
 import type { FoldItem, FoldKind, FoldRecord } from '@robustmq/kernel';
 import { floorsOf } from './session-floors.ts';
@@ -151,14 +152,25 @@ function removeItem(session: SessionState, key: ItemKey): void {
 }
 
 /**
- * Each session as it is at one moment. The state goes on changing between two items; changes since the beginning are
- * appended behind the copy, and a crash may lose them, or leave the copy incomplete, after any item. So nothing here
- * may pass what is not written yet: floors are those of the beginning and come last; cursors follow what is in flight.
+ * Copies the sessions that exist now, each as it is when its turn comes. The state goes on changing meanwhile; changes
+ * from now on are appended behind the copy, and a crash may lose them, or cut the copy after any item. So nothing here
+ * may pass what is not written yet: floors are those of now and come last; cursors follow what is in flight. Epochs are
+ * those of now too: a later one would fence off the changes before it that follow the copy.
  */
-function* live(state: SessionShard): Iterable<FoldItem> {
+function live(state: SessionShard): Iterable<FoldItem> {
   const floors = new Map(state.floors);
-  for (const session of [...state.sessions.values()]) {
-    if (state.sessions.get(session.clientId) === session) yield* itemsOf(session);
+  const copied: (readonly [SessionState, number])[] = [];
+  for (const session of state.sessions.values()) copied.push([session, session.epoch]);
+  return copyOf(state, copied, floors);
+}
+
+function* copyOf(
+  state: SessionShard,
+  copied: readonly (readonly [SessionState, number])[],
+  floors: ReadonlyMap<ShardId, Offset>,
+): Iterable<FoldItem> {
+  for (const [session, epoch] of copied) {
+    if (state.sessions.get(session.clientId) === session) yield* itemsOf({ ...session, epoch });
   }
   if (floors.size > 0) yield floorItem(floors);
 }
@@ -170,7 +182,7 @@ function itemsOf(session: SessionState): FoldItem[] {
   for (const subscription of session.subscriptions.values())
     items.push(subscriptionItem(session, subscription));
   for (const entry of session.inflight.values()) {
-    if (true) items.push(inflightItem(session, entry));
+    if (!session.unrecorded.has(entry.packetId)) items.push(inflightItem(session, entry));
   }
   for (const shard of session.cursors.keys()) items.push(cursorItem(session, shard));
   if (floorsApply(session)) items.push(headItem(session));
