@@ -31,7 +31,10 @@ export interface FoldKind<State> {
   create(shardIndex: number): State;
   /** Deterministic: no clock, no randomness, no I/O. Unknown records are ignored. */
   apply(state: State, record: FoldRecord): void;
-  /** Every record that a rebuild of `state` needs, in an order that `apply` accepts. */
+  /**
+   * Every record that a rebuild of `state` needs, in an order that `apply` accepts. The state may change between two
+   * of them; the records of changes after the call follow the last.
+   */
   live(state: State): Iterable<FoldItem>;
   /** About how many bytes `live` yields. */
   liveBytes(state: State): number;

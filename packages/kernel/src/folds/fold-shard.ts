@@ -146,13 +146,15 @@ export class FoldShard<State> {
   /** New appends wait until the pass is over, so that no copy overtakes a change in flight. */
   async #compact(): Promise<void> {
     this.#held = [];
+    // At once: what a kind notes of this moment fits what is appended behind the copy.
+    const live = this.kind.live(this.#state);
     try {
       this.flush();
       await this.#log.whenIdle();
       const from = this.#log.nextOffset;
       let chunk: FoldItem[] = [];
       let bytes = 0;
-      for (const item of this.kind.live(this.#state)) {
+      for (const item of live) {
         chunk.push(item);
         bytes += item.key.length + (item.value?.length ?? 0);
         if (bytes < compactChunkBytes) continue;
