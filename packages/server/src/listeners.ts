@@ -1,3 +1,4 @@
+import type { MetricSource } from '@robustmq/admin';
 import { AdminServer } from '@robustmq/admin';
 import type { ListenAddress, Lifecycle, Logger } from '@robustmq/core';
 import { systemClock, systemRandom } from '@robustmq/core';
@@ -5,6 +6,10 @@ import { createKafkaAdapter } from '@robustmq/kafka';
 import { createMqttAdapter } from '@robustmq/mqtt';
 import type { Config, ListenerConfig } from './config-schema.ts';
 import { hostAndPort, hostsOf, isLoopback, parseAdvertised } from './listen-hosts.ts';
+import { baseMetrics } from './metrics/index.ts';
+import { kafkaMetrics } from './metrics/kafka-metrics.ts';
+import { metricsOf } from './metrics/metric-table.ts';
+import { mqttMetrics } from './metrics/mqtt-metrics.ts';
 import type { Standalone } from './standalone.ts';
 
 /** An address that clients can use, under the name of its listener in the configuration. */
@@ -18,6 +23,7 @@ export interface Endpoint {
 export interface Listener {
   readonly name: string;
   readonly part: Lifecycle;
+  readonly metrics: readonly MetricSource[];
   /** What it has bound; empty before `start`. */
   endpoints(): readonly Endpoint[];
 }
@@ -31,7 +37,10 @@ export interface ListenerModules {
 
 /** Makes every listener that the configuration opens, in the order of their start. A protocol is one entry here. */
 export function createListeners(config: Config, modules: ListenerModules): Listener[] {
-  return [mqttListener, kafkaListener, adminListener].flatMap((create) => create(config, modules) ?? []);
+  const adapters = [mqttListener, kafkaListener].flatMap((create) => create(config, modules) ?? []);
+  const metrics = [...baseMetrics(modules.base), ...adapters.flatMap((adapter) => adapter.metrics)];
+  const admin = adminListener(config, modules, metrics);
+  return admin === null ? adapters : [...adapters, admin];
 }
 
 function mqttListener(config: Config, { base, logger }: ListenerModules): Listener | null {
@@ -52,6 +61,7 @@ function mqttListener(config: Config, { base, logger }: ListenerModules): Listen
   return {
     name: 'mqtt',
     part,
+    metrics: metricsOf(mqttMetrics, () => part.counters),
     endpoints: () => [...bound('mqtt', part.tcp), ...bound('mqttWebSocket', part.webSocket)],
   };
 }
@@ -74,21 +84,30 @@ function kafkaListener(config: Config, { base, logger }: ListenerModules): Liste
       logger: logger.child({ package: 'kafka' }),
     },
   );
-  return { name: 'kafka', part, endpoints: () => bound('kafka', part.listener) };
+  return {
+    name: 'kafka',
+    part,
+    metrics: metricsOf(kafkaMetrics, () => part.counters),
+    endpoints: () => bound('kafka', part.listener),
+  };
 }
 
-function adminListener(config: Config, { base, logger, ready }: ListenerModules): Listener | null {
+function adminListener(
+  config: Config,
+  { base, logger, ready }: ListenerModules,
+  metrics: readonly MetricSource[],
+): Listener | null {
   if (!config.admin.enabled) return null;
   const part = new AdminServer(
     { ...listenAddress(config.admin), open: !isLoopback(config.admin.host) },
     {
       kernel: base.kernel,
       logger: logger.child({ package: 'admin' }),
-      metrics: [],
+      metrics,
       ready,
     },
   );
-  return { name: 'admin', part, endpoints: () => bound('admin', part.listener) };
+  return { name: 'admin', part, metrics: [], endpoints: () => bound('admin', part.listener) };
 }
 
 /** Listener name -> what clients are told to connect to, as the configuration says it. */

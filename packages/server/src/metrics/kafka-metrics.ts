@@ -1,0 +1,27 @@
+import type { KafkaCounters } from '@robustmq/kafka';
+import type { MetricTable } from './metric-table.ts';
+
+export const kafkaMetrics: MetricTable<KafkaCounters> = {
+  connections: { name: 'robustmq_kafka_connections', type: 'gauge', help: 'Open connections.' },
+  requests: { name: 'robustmq_kafka_requests_total', type: 'counter', help: 'Requests received.' },
+  producedBatches: {
+    name: 'robustmq_kafka_produced_batches_total',
+    type: 'counter',
+    help: 'Record batches that clients produced.',
+  },
+  producedBytes: {
+    name: 'robustmq_kafka_produced_bytes_total',
+    type: 'counter',
+    help: 'Bytes of these batches, as the clients compressed them.',
+  },
+  fetchedBytes: {
+    name: 'robustmq_kafka_fetched_bytes_total',
+    type: 'counter',
+    help: 'Bytes of record batches sent to clients.',
+  },
+  protocolErrors: {
+    name: 'robustmq_kafka_protocol_errors_total',
+    type: 'counter',
+    help: 'Connections closed for what they sent.',
+  },
+};
