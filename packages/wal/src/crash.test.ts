@@ -156,6 +156,34 @@ describe('storage 2: power cuts at places that once lost data, or would', () => 
     expect(await idsOf(again)).toEqual([...ids, 1000]);
   });
 
+  it('a ring that restarts have filled to the last file goes on when its items are released', async () => {
+    let disk = new SimDisk();
+    const ring = { maxBytes: 3 * fileBytes };
+    let id = 0;
+    for (let run = 1; run <= 2; run++) {
+      const { wal } = await open(disk, ring);
+      await wal.start();
+      await untilDurable(wal, append(wal, ++id));
+      disk = disk.kill();
+    }
+    const { wal, user } = await open(disk, ring);
+    await wal.start();
+    expect(wal.files).toEqual({ live: 3, free: 0 });
+    let last = 0;
+    // More than is left of the file.
+    for (let count = 0; count < 20; count++) last = append(wal, ++id, 4000);
+    for (let turn = 0; turn < 50; turn++) await settle();
+    expect(wal.durable).toBeLessThan(last);
+    user.oldest = wal.generation;
+    wal.release(user.oldest);
+    for (let turn = 0; turn < 50; turn++) await settle();
+    expect(wal.durable).toBe(last);
+    // It was larger by one only until a checkpoint freed the others.
+    expect(wal.files.live + wal.files.free).toBe(3);
+    const { recovered } = await open(disk.crash(), ring);
+    expect((await idsOf(recovered)).at(-1)).toBe(id);
+  });
+
   for (const how of ['crash', 'kill'] as const) {
     it(`a ${how} at every call of the disk, and a power cut after the restart, lose nothing`, async () => {
       const whole = new SimDisk();

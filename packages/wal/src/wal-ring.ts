@@ -101,13 +101,23 @@ export class WalRing {
   }
 
   release(before: number): void {
-    while (this.#live.length > 1 && this.#live[0]!.generation < before) this.#retire(this.#live.shift()!);
+    const { maxBytes, fileBytes } = this.#options;
+    while (this.#live.length > 1 && this.#live[0]!.generation < before) {
+      const surplus = (this.#live.length + this.#free.length) * fileBytes > maxBytes;
+      const file = this.#live.shift()!;
+      if (surplus) this.#remove(file);
+      else this.#retire(file);
+    }
   }
 
-  /** Adds a file in the background unless the ring is at its largest. */
-  grow(): void {
+  /**
+   * Adds a file in the background unless the ring is at its largest. `freeing`: the checkpoint in it frees others. A
+   * restart may have used up the file kept back; then the ring is larger by one until that checkpoint is durable.
+   */
+  grow(freeing: boolean): void {
     const { maxBytes, fileBytes, logger, onGrown, onFatal } = this.#options;
-    if (this.#growing !== null || (this.#live.length + this.#free.length + 1) * fileBytes > maxBytes) return;
+    const largest = (this.#live.length + this.#free.length + 1) * fileBytes > maxBytes;
+    if (this.#growing !== null || (largest && !(freeing && this.#free.length === 0))) return;
     this.#growing = this.create()
       .catch((error: RobustError<DiskErrorCode>) => {
         if (error.code !== 'DISK_FULL') return onFatal(error);
@@ -132,12 +142,14 @@ export class WalRing {
 
   /** Frees a file, or removes one that is shorter than files are now: its creation was cut off, or the size raised. */
   #retire(file: WalFile): void {
-    const { disk, folder, fileBytes, onFatal } = this.#options;
-    if (file.bytes >= fileBytes) this.#free.push(file);
-    else {
-      const removal = file.file.close().then(() => disk.unlink(`${folder}/${file.name}`));
-      removal.catch(onFatal);
-    }
+    if (file.bytes >= this.#options.fileBytes) this.#free.push(file);
+    else this.#remove(file);
+  }
+
+  #remove(file: WalFile): void {
+    const { disk, folder, onFatal } = this.#options;
+    const removal = file.file.close().then(() => disk.unlink(`${folder}/${file.name}`));
+    removal.catch(onFatal);
   }
 
   async close(): Promise<void> {

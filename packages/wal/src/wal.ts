@@ -221,7 +221,7 @@ export class Wal {
   release(beforeGeneration: number): void {
     this.#releaseBefore = Math.max(this.#releaseBefore, beforeGeneration);
     if (this.#wake === null) return;
-    this.#modules.ring.grow();
+    this.#grow();
     this.#wake();
   }
 
@@ -314,7 +314,12 @@ export class Wal {
     if (this.#grownFor === this.#generation || this.#position < file.bytes / 2) return;
     if (ring.freeFiles >= 2 || ring.releasable(this.#releaseBefore)) return;
     this.#grownFor = this.#generation;
-    ring.grow();
+    this.#grow();
+  }
+
+  #grow(): void {
+    const { ring } = this.#modules;
+    ring.grow(ring.releasable(this.#releaseBefore));
   }
 
   /** Seals and writes one frame at the current position, which moves on. */
@@ -355,7 +360,7 @@ export class Wal {
       );
     }
     // Without space, growth is tried again when something was released, not in a loop.
-    if (file === null) ring.grow();
+    if (file === null) this.#grow();
     while (file === null) {
       if (this.#state === 'stopping' && !ring.growing) throw overfull();
       await new Promise<void>((resolve) => (this.#wake = resolve));
