@@ -14,6 +14,8 @@ export interface AdmissionOptions {
   readonly onFatal: (error: Error) => void;
   /** There may be space for a write that found none. */
   readonly retry: () => void;
+  /** Free space was looked at: a log that found none to grow may try again. */
+  readonly looked: () => void;
   readonly changed: (open: boolean) => void;
 }
 
@@ -71,6 +73,16 @@ export class Admission {
     return this.#looking;
   }
 
+  /**
+   * Whether `bytes` that nobody was promised (a compacted segment, a fold's checkpoint) may be written now. They leave
+   * half of the reserve: without space for a file of the log, a journal that was killed could not start again.
+   */
+  async hasRoomFor(bytes: number): Promise<boolean> {
+    await this.look();
+    const { counters, limits } = this.#options;
+    return this.#freeBytes - bytes >= counters.tailBytes + limits.reserveBytes / 2;
+  }
+
   /** Much may have been written since the last look. */
   wrote(): void {
     const { counters, limits, onFatal } = this.#options;
@@ -103,7 +115,7 @@ export class Admission {
   }
 
   async #look(): Promise<void> {
-    const { disk, folder, counters, limits, files, retry } = this.#options;
+    const { disk, folder, counters, limits, files, retry, looked } = this.#options;
     const needed = counters.tailBytes + limits.reserveBytes;
     const space = await disk.free(folder);
     this.#totalBytes = space.totalBytes;
@@ -117,6 +129,7 @@ export class Admission {
     this.#hasSpace = this.#freeBytes >= needed + margin;
     this.#settle();
     if (this.#writeFailed) retry();
+    looked();
   }
 
   #settle(): void {

@@ -26,9 +26,13 @@ export class FilterMaker {
 
   /** The filter of a segment whose blocks were all offered to `build`; null when it matches all. */
   finish(segment: Segment): Uint32Array | null {
+    const { index } = segment;
     const builder = this.#segments.get(segment) ?? null;
     this.#segments.delete(segment);
-    return builder?.finish() ?? null;
+    if (builder === null || index === null) return null;
+    // One that misses a block would deny what it holds.
+    for (let block = 0; block < index.blocks; block++) if (!index.isFiltered(block)) return null;
+    return builder.finish();
   }
 
   drop(segment: Segment): void {

@@ -97,7 +97,7 @@ export const testLimits: Partial<JournalLimits> = {
 export function makeJournal(options: TestJournalOptions): LocalJournal {
   return new LocalJournal({
     disk: options.disk,
-    folder: options.folder ?? 'journal',
+    folder: options.folder ?? '/journal',
     nodeId: 1 as NodeId,
     uuid: '00112233445566778899aabbccddeeff' as JournalUuid,
     metadata: options.metadata ?? new FakeMetadata(),

@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import type {
   Clock,
   Disk,
@@ -7,10 +8,8 @@ import type {
   NodeId,
   Offset,
   Random,
-  SegmentId,
   ShardId,
 } from '@robustmq/core';
-import { assert } from '@robustmq/core';
 import type {
   AppendListener,
   AppendStream,
@@ -34,7 +33,7 @@ import { BlockLoader } from './block-loader.ts';
 import { encodeCheckpoint, oldestGenerationOf } from './checkpoint.ts';
 import type { JournalCounters } from './counters.ts';
 import { createCounters } from './counters.ts';
-import { journalStopped } from './errors.ts';
+import { journalStopped, storageFull } from './errors.ts';
 import { FilterMaker } from './filter-maker.ts';
 import { FoldCheckpoints } from './fold-checkpoints.ts';
 import { IndexLoader } from './index-loader.ts';
@@ -142,6 +141,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
       logger,
       onFatal,
       retry: () => this.#writeBehind.retry(),
+      looked: () => this.#release(),
       changed: (open) => this.#appender?.admission(open),
     });
     this.#writeBehind = new WriteBehind({
@@ -239,6 +239,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
 
   async saveCheckpoint(shard: ShardId, coveredTo: Offset, state: Uint8Array): Promise<void> {
     this.#running();
+    if (!(await this.#admission.hasRoomFor(state.length))) throw storageFull();
     await this.#folds.save(shard, coveredTo, state);
   }
 
@@ -251,8 +252,12 @@ export class LocalJournal implements JournalClient, Lifecycle {
     this.#running();
     // A second try after an unknown outcome: the segment is whole already.
     if (this.#store.find(request.shard, request.segment) !== undefined) return;
-    const { disk, logger } = this.#options;
-    const segment = await importSegment(request, { disk, files: this.#files, limits: this.#limits, logger });
+    const segment = await importSegment(request, {
+      disk: this.#options.disk,
+      files: this.#files,
+      limits: this.#limits,
+      hasRoomFor: (bytes) => this.#admission.hasRoomFor(bytes),
+    });
     this.#store.adopt(segment);
     this.#indexes.keep(segment);
     this.#follower.suspect(segment);
@@ -276,6 +281,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
     const found = await this.#files.start();
     await this.#folds.start();
     await disk.syncDir(folder);
+    await disk.syncDir(dirname(folder));
     const { wal, recovered } = await openWal({
       disk,
       folder: `${folder}/wal`,
@@ -425,9 +431,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
 
   #release(): void {
     const wal = this.#wal;
-    if (wal !== null && wal.oldestGeneration < wal.generation) {
-      wal.release(this.#store.oldestGeneration(wal.generation));
-    }
+    if (wal !== null) wal.release(this.#store.oldestGeneration(wal.generation));
   }
 
   /** The log is short of free files while segments pin old ones. */

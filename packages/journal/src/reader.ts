@@ -43,8 +43,8 @@ export class Reader {
     const segment = this.#segment(request);
     const plan = new ReadPlan(request, segment);
     const missing = this.#advance(segment, plan);
-    // Part of an answer is one; the next call finds out what is missing.
-    if (missing !== need.nothing && !plan.hasData) return null;
+    // Part of an answer is one; the next call finds out what is missing. Behind the last offset there is no next call.
+    if (missing !== need.nothing && (!plan.hasData || plan.next >= plan.limit)) return null;
     this.#counters.readsCached++;
     return plan.answer(missing !== need.nothing);
   }
@@ -59,8 +59,8 @@ export class Reader {
       if (missing === need.index) await this.#indexes.load(segment);
       else if (missing === need.filters) await this.#indexes.loadFilters(segment);
       else {
-        const found = await this.#blocks.load(segment, missing);
-        if (request.filter !== undefined) this.#blocks.addFilter(segment, found);
+        plan.loaded = await this.#blocks.load(segment, missing);
+        if (request.filter !== undefined) this.#blocks.addFilter(segment, plan.loaded);
         fromDisk = true;
       }
       if (segment.phase === 'deleted') throw segmentUnknown(request);
@@ -116,14 +116,14 @@ export class Reader {
       if (index === null) return need.index;
       if (plan.block < 0) plan.block = index.find(plan.next);
       if (plan.block >= index.blocks || index.position[plan.block]! >= segment.stored.bytes) {
-        takeTail(segment, plan);
+        takeUnstored(segment, plan);
         continue;
       }
       if (plan.request.filter !== undefined) {
         if (!index.filtersLoaded) return need.filters;
         if (this.#skip(segment, plan)) continue;
       }
-      const found = this.#blocks.cached(segment, plan.block);
+      const found = this.#blocks.cached(segment, plan.block, plan.loaded);
       if (found === null) return plan.block;
       takeBlock(segment, plan, found);
     }
@@ -165,6 +165,8 @@ class ReadPlan {
   next: Offset;
   /** Where the search goes on in the file; -1: not looked up yet. */
   block = -1;
+  /** The block that was read last: other readers may have pushed it out of the cache already. */
+  loaded: CachedBlock | null = null;
   done = false;
   /** Stopped by `maxBytes`. */
   full = false;
@@ -188,7 +190,9 @@ class ReadPlan {
       return false;
     }
     const bytes = entry.payload.length;
-    if (this.hasData && this.#bytes + bytes > this.request.maxBytes) {
+    // What stands at the very end comes with the last data: no later read asks for it.
+    const last = control && entry.baseOffset === this.limit;
+    if (this.hasData && !last && this.#bytes + bytes > this.request.maxBytes) {
       this.full = true;
       this.done = true;
       return false;
@@ -230,12 +234,18 @@ class ReadPlan {
   }
 }
 
-function takeTail(segment: Segment, plan: ReadPlan): void {
+function takeTail(segment: Segment, plan: ReadPlan, from = 0): void {
   const tail = segment.tail;
-  for (let at = tail.find(plan.next); at < tail.length; at++) {
+  for (let at = Math.max(from, tail.find(plan.next)); at < tail.length; at++) {
     if (!plan.take(tail.at(at))) return;
   }
   plan.reachEnd();
+}
+
+/** Goes on behind the file, all of which was taken: what of it is still in memory does not come again. */
+function takeUnstored(segment: Segment, plan: ReadPlan): void {
+  const first = segment.tail.indexOf(segment.stored.entry + 1);
+  takeTail(segment, plan, first < 0 ? segment.tail.length : first);
 }
 
 function takeBlock(segment: Segment, plan: ReadPlan, found: CachedBlock): void {
@@ -255,6 +265,9 @@ function takeBlock(segment: Segment, plan: ReadPlan, found: CachedBlock): void {
     if (gap.from < plan.limit) return plan.meetLost(gap.from, gap.to);
     return plan.reachEnd();
   }
+  const index = segment.index;
+  // The rest of a block that is in the file in part is in memory only.
+  if (index !== null && index.end(plan.block) > segment.stored.bytes) return takeUnstored(segment, plan);
   plan.block++;
-  plan.moveTo(segment.index?.firstOffset[plan.block] ?? plan.next);
+  plan.moveTo(index?.firstOffset[plan.block] ?? plan.next);
 }

@@ -43,6 +43,8 @@ export class SegmentFiles {
   /** Makes the folder, clears what a crash left half done, and lists the segments. */
   async start(): Promise<FoundFile[]> {
     await this.#disk.mkdir(this.folder);
+    // A process that was killed may have left files whose names are not durable; entries in them are from here on.
+    await this.#disk.syncDir(this.folder);
     const found: FoundFile[] = [];
     for (const entry of await this.#disk.list(this.folder)) {
       const segment = segmentName.exec(entry.name);

@@ -1,4 +1,4 @@
-import type { Disk, Logger } from '@robustmq/core';
+import type { Disk, DiskFile } from '@robustmq/core';
 import { assert } from '@robustmq/core';
 import type { AppendEntry, WriteSegmentRequest } from '@robustmq/kernel';
 import { isDiskError, storageFull } from './errors.ts';
@@ -13,7 +13,8 @@ export interface SegmentImportOptions {
   readonly disk: Disk;
   readonly files: SegmentFiles;
   readonly limits: JournalLimits;
-  readonly logger: Logger;
+  /** Asked before each write; no: the import ends with `STORAGE_FULL`. */
+  readonly hasRoomFor: (bytes: number) => Promise<boolean>;
 }
 
 /**
@@ -34,10 +35,9 @@ export async function importSegment(
       await file.truncate('compaction', 0);
       const importer = new Importer(request, options.limits);
       for await (const entry of request.entries) {
-        if (importer.add(entry))
-          await importer.flush((entries) => importer.writer.write('compaction', file, entries));
+        if (importer.add(entry)) await importer.flush(file, options.hasRoomFor);
       }
-      await importer.flush((entries) => importer.writer.write('compaction', file, entries));
+      await importer.flush(file, options.hasRoomFor);
       segment = importer.finish();
       if (segment.index !== null) await writeFooter('compaction', file, segment);
     } finally {
@@ -55,7 +55,7 @@ export async function importSegment(
 }
 
 class Importer {
-  readonly writer: GatheringWriter;
+  readonly #writer: GatheringWriter;
   readonly #request: WriteSegmentRequest;
   readonly #limits: JournalLimits;
   readonly #filters = new FilterMaker();
@@ -66,7 +66,7 @@ class Importer {
   constructor(request: WriteSegmentRequest, limits: JournalLimits) {
     this.#request = request;
     this.#limits = limits;
-    this.writer = new GatheringWriter(limits.writeBytes);
+    this.#writer = new GatheringWriter(limits.writeBytes);
   }
 
   /** True when it is time to flush. */
@@ -98,8 +98,9 @@ class Importer {
     return this.#pendingBytes >= this.#limits.writeBytes;
   }
 
-  async flush(write: (entries: readonly TailEntry[]) => Promise<void>): Promise<void> {
-    if (this.#pending.length > 0) await write(this.#pending);
+  async flush(file: DiskFile, hasRoomFor: (bytes: number) => Promise<boolean>): Promise<void> {
+    if (!(await hasRoomFor(this.#pendingBytes))) throw storageFull();
+    if (this.#pending.length > 0) await this.#writer.write('compaction', file, this.#pending);
     this.#pending = [];
     this.#pendingBytes = 0;
   }

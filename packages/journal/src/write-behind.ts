@@ -251,7 +251,8 @@ export class WriteBehind {
     // The block that holds the end is not closed, unless the next entry has already opened another.
     const to =
       segment.stored.bytes < index.dataBytes ? index.blockAt(segment.stored.bytes) : index.blocks - 1;
-    filters.build(segment, index.blockAt(from), to);
+    // The block that ended exactly at `from` was not closed at the last sweep.
+    filters.build(segment, index.blockAt(Math.max(0, from - 1)), to);
   }
 
   async #seal(segment: Segment): Promise<void> {
