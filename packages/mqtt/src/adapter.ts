@@ -59,7 +59,7 @@ export const defaultLimits: MqttLimits = {
   connectionsMax: 100_000,
   connectTimeoutMs: 10_000,
   connectPacketBytes: 128 * 1024,
-  packetBytesMax: 1024 * 1024 + 64 * 1024,
+  packetBytesMax: 2 * 1024 * 1024,
   receiveMaximum: 1024,
   inflightMax: 1024,
   unsentBytesMax: 1024 * 1024,

@@ -24,6 +24,8 @@ import { WebSocketTransport } from './transport/websocket-transport.ts';
 /** Paths that speak MQTT over WebSocket, and the subprotocols of its versions. */
 const webSocketPaths: ReadonlySet<string> = new Set(['/mqtt', '/']);
 const subprotocols: readonly string[] = ['mqtt', 'mqttv3.1'];
+/** What a record may have beyond the bytes of its packet: longer header names, their lengths, and the header `mq`. */
+const recordOverheadMax = 4 * 1024;
 /** Bytes of one WebSocket message beyond the largest packet. */
 const webSocketMargin = 64 * 1024;
 
@@ -91,7 +93,10 @@ export class MqttAdapter implements Lifecycle {
   }
 
   #createContext(): MqttContext {
-    const { clock } = this.#modules;
+    const { clock, kernel } = this.#modules;
+    const { maxMessageBytes } = kernel.topics.configOf(kernel.topics.defaultTopic);
+    // The largest packet that is announced has room in the default topic (docs/semantics.md 2.3).
+    const packetBytesMax = Math.min(this.#limits.packetBytesMax, maxMessageBytes - recordOverheadMax);
     const delivery = new Delivery({
       counters: this.counters,
       now: () => clock.now(),
@@ -99,7 +104,7 @@ export class MqttAdapter implements Lifecycle {
     });
     const context: MqttContext & { sessions: SessionRegistry } = {
       ...this.#modules,
-      limits: this.#limits,
+      limits: { ...this.#limits, packetBytesMax },
       counters: this.counters,
       flusher: new Flusher(),
       timers: new Timers(clock),

@@ -14,6 +14,8 @@ import { journalLimitsOf } from './journal-limits.ts';
 
 /** The topic that takes every name without a topic of its own (docs/semantics.md 1.1). */
 export const defaultTopic = 'mqtt';
+/** A message of 1 MiB fits with its name and properties, which Kafka's own default for a topic does not allow. */
+const defaultTopicMessageBytes = 1280 * 1024;
 const defaultTopicShards = 16;
 
 /** The storage and the kernel of one process that plays all roles, started, without any listener. */
@@ -125,7 +127,10 @@ function kernelOptions(
       tenant: 'default',
       defaultTopic,
       defaultTopicShards,
-      defaultTopicConfig: new Map([['retention.bytes', String(defaultRetentionBytes)]]),
+      defaultTopicConfig: new Map([
+        ['retention.bytes', String(defaultRetentionBytes)],
+        ['max.message.bytes', String(defaultTopicMessageBytes)],
+      ]),
       autoCreateShards,
       autoCreateMax,
     },
