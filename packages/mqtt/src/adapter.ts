@@ -91,4 +91,6 @@ export interface MqttContext extends MqttModules {
   readonly sessions: SessionRegistry;
   readonly delivery: Delivery;
   readonly releases: Releases;
+  /** Wall clock when the present chunk of bytes came, ms: messages of one chunk have one time. */
+  readonly turn: { now: number };
 }

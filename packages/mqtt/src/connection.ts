@@ -134,6 +134,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     if (this.profile !== null && this.profile.keepAliveMs > 0) {
       this.context.timers.postpone(this.#idle, this.profile.keepAliveMs * 1.5);
     }
+    this.context.turn.now = this.context.clock.now();
     try {
       if (!this.#reader.push(chunk, this)) this.transport.pause();
     } catch (error) {
@@ -150,6 +151,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
   /** Goes on after `hold`. */
   proceed(): void {
     if (this.closed) return;
+    this.context.turn.now = this.context.clock.now();
     try {
       if (this.#reader.resume(this) && !this.#pressed) this.transport.resume();
     } catch (error) {

@@ -111,6 +111,7 @@ export class MqttAdapter implements Lifecycle {
       topicCache: new TopicCache(4096),
       delivery,
       releases: new Releases(),
+      turn: { now: clock.now() },
       sessions: undefined as unknown as SessionRegistry,
     };
     context.sessions = new SessionRegistry(context);

@@ -26,7 +26,16 @@ export class Delivery implements DeliveryPort {
   #batch: DeliveryBatch | null = null;
   #row = -1;
   #serial = 0;
-  readonly #point: DeliveryPoint = { shard: 0 as ShardId, offset: 0, now: 0, shared: false };
+  /** Wall clock at the beginning of the present batch, ms: it is read once for all receivers. */
+  #now = 0;
+  readonly #point: DeliveryPoint = {
+    shard: 0 as ShardId,
+    offset: 0,
+    now: 0,
+    shared: false,
+    retainedSubject: null,
+    ids: [],
+  };
 
   constructor(modules: DeliveryModules) {
     this.#modules = modules;
@@ -85,6 +94,7 @@ export class Delivery implements DeliveryPort {
     if (session.window.wasInflight(batch.shard, offset)) return true;
     // The kernel calls for all readers of a row in succession; what was decoded for the first serves the others.
     const message = this.#read(batch, row);
+    this.#now = this.#modules.now();
     this.#at(batch.shard, offset, true);
     return message.guarantee === 0 || this.#send(counted);
   }
@@ -94,12 +104,13 @@ export class Delivery implements DeliveryPort {
     point.shard = shard;
     point.offset = offset;
     point.shared = shared;
-    point.now = this.#modules.now();
+    point.now = this.#now;
   }
 
   /** A new batch begins: what was decoded before is void. */
   #begin(): void {
     this.#batch = null;
+    this.#now = this.#modules.now();
   }
 
   #end(): void {
@@ -127,7 +138,7 @@ export class Delivery implements DeliveryPort {
       const { session } = receiver;
       if (receiver.noLocal && message.isFrom(session.clientIdBytes)) receiver = withoutLocal(receiver);
       if (receiver === null) continue;
-      session.output.atMostOnce(message, receiver, { shared, now: this.#modules.now() });
+      session.output.atMostOnce(message, receiver, shared, this.#now);
     }
   }
 

@@ -80,7 +80,7 @@ export class PublishHandler implements PublishOutcomes {
     const { state, log } = this.#session;
     const exactlyOnce = view.qos === 2 && log !== null && state.expirySeconds > 0;
     const token = exactlyOnce ? { producerId: state.producerId, packetId: view.packetId } : null;
-    const fault = this.#mapping.fill(view, message, context.clock.now(), token);
+    const fault = this.#mapping.fill(view, message, context.turn.now, token);
     if (fault !== null) {
       this.#refuse(view, fault.reasonCode);
       return;

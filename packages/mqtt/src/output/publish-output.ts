@@ -18,6 +18,16 @@ export interface ClientLimits {
 /** How one PUBLISH is written. */
 export type PublishForm = OutboundForm;
 
+/** Filled for each message, so that delivering allocates nothing. */
+const atMostOnceForm: { -readonly [Key in keyof PublishForm]: PublishForm[Key] } = {
+  qos: 0,
+  retain: false,
+  dup: false,
+  packetId: 0,
+  properties: null,
+  now: 0,
+};
+
 export interface PublishOutputModules {
   readonly outbox: Outbox;
   readonly counters: MqttCounters;
@@ -46,20 +56,15 @@ export class PublishOutput {
   }
 
   /** Sends at QoS 0, or drops and counts: expired, too large, or the connection is full. */
-  atMostOnce(message: OutboundMessage, receiver: Receiver, how: { shared: boolean; now: number }): void {
+  atMostOnce(message: OutboundMessage, receiver: Receiver, shared: boolean, now: number): void {
     if (this.full) {
       this.#counters.droppedFull++;
       return;
     }
-    const form: PublishForm = {
-      qos: 0,
-      retain: receiver.retainAsPublished && message.retain,
-      dup: false,
-      packetId: 0,
-      properties: this.client.version === 5 ? receiver.properties : null,
-      now: how.now,
-    };
-    if (this.fits(message, form)) this.write(message, form, how.shared);
+    atMostOnceForm.retain = receiver.retainAsPublished && message.retain;
+    atMostOnceForm.properties = this.client.version === 5 ? receiver.properties : null;
+    atMostOnceForm.now = now;
+    if (this.fits(message, atMostOnceForm)) this.write(message, atMostOnceForm, shared);
   }
 
   /** Whether the message may be sent at all; counts why not. */
@@ -68,7 +73,8 @@ export class PublishOutput {
       this.#counters.droppedExpired++;
       return false;
     }
-    if (message.size(this.client.version, form) > this.client.maxPacketBytes) {
+    const { version, maxPacketBytes } = this.client;
+    if (maxPacketBytes !== Infinity && message.size(version, form) > maxPacketBytes) {
       this.#counters.droppedTooLarge++;
       return false;
     }
@@ -81,11 +87,13 @@ export class PublishOutput {
     const { version, topicAliasMaximum } = this.client;
     const outbox = this.#outbox;
     const form = topicAliasMaximum === 0 ? plain : this.#aliased(message, plain);
-    const size = message.size(version, form);
-    if (size <= copyBytesMax && (!shared || form !== plain)) {
-      const slab = outbox.reserve(size);
-      outbox.filled(message.write(slab, outbox.used, version, form));
-      return;
+    if (!shared || form !== plain) {
+      const size = message.size(version, form);
+      if (size <= copyBytesMax) {
+        const slab = outbox.reserve(size);
+        outbox.filled(message.write(slab, outbox.used, version, form));
+        return;
+      }
     }
     const template = message.template(version, plain);
     const { bytes } = template;
@@ -93,10 +101,8 @@ export class PublishOutput {
       outbox.append(bytes);
       return;
     }
-    const receiver = {
-      firstByte: publishFirstByte(form.qos, form.retain, form.dup),
-      packetId: form.packetId,
-    };
+    const { packetId } = form;
+    const receiver = { firstByte: publishFirstByte(form.qos, form.retain, form.dup), packetId };
     if (bytes.length <= copyBytesMax) {
       const slab = outbox.reserve(bytes.length);
       outbox.filled(writeTemplate(slab, outbox.used, template, receiver));

@@ -67,8 +67,10 @@ export class RetainedDelivery {
           : null,
       now: context.clock.now(),
     };
-    if (qos > 0) session.transmitRetained(message, form, record, subscription);
-    else if (output.fits(message, form)) output.write(message, form, false);
+    if (qos > 0) {
+      const how = { qos: qos as 1 | 2, properties: form.properties, now: form.now };
+      session.deliverRetained(message, how, { record, subscription });
+    } else if (output.fits(message, form)) output.write(message, form, false);
     return true;
   }
 

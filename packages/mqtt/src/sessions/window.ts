@@ -4,15 +4,26 @@ import type { InflightEntry, SessionState } from './session-state.ts';
 
 const packetIdMax = 65_535;
 
-/** A message about to be in flight. */
+/** Where a message about to be in flight was read. */
 export interface InflightSource {
   readonly shard: ShardId;
   readonly offset: Offset;
-  readonly qos: 1 | 2;
-  readonly retain: boolean;
   readonly retainedSubject: string | null;
   readonly ids: readonly number[];
 }
+
+/** What there is to know of a message whose session ends with its connection: these serve all of them. */
+const volatile = {
+  packetId: 0,
+  shard: 0 as ShardId,
+  offset: 0,
+  retainedSubject: null,
+  retain: false,
+  subscriptionIds: [],
+} as const;
+const volatileQos1: InflightEntry = { ...volatile, qos: 1, phase: 'publish' };
+const volatileQos2: InflightEntry = { ...volatile, qos: 2, phase: 'publish' };
+const volatileReleased: InflightEntry = { ...volatile, qos: 2, phase: 'released' };
 
 /**
  * QoS 1 and 2 messages that were sent and are not acknowledged, by packet id, in sending order. In a session that is
@@ -52,29 +63,32 @@ export class Window {
     return [...this.#entries.values()];
   }
 
-  /** Allocates a packet id that is not in use and puts the message in flight. */
-  add(source: InflightSource): InflightEntry {
+  /** Puts a message in flight under a packet id that is not in use, and returns that. */
+  add(qos: 1 | 2, retain: boolean, source: InflightSource): number {
     const packetId = this.#allocate();
-    const entry: InflightEntry = {
+    if (!this.#logged) {
+      this.#entries.set(packetId, qos === 1 ? volatileQos1 : volatileQos2);
+      return packetId;
+    }
+    this.#entries.set(packetId, {
       packetId,
       shard: source.shard,
       offset: source.offset,
-      qos: source.qos,
+      qos,
       phase: 'publish',
       retainedSubject: source.retainedSubject,
-      retain: source.retain,
+      retain,
       subscriptionIds: source.ids,
-    };
-    this.#entries.set(packetId, entry);
-    if (this.#logged) this.#unrecorded.add(packetId);
-    return entry;
+    });
+    this.#unrecorded.add(packetId);
+    return packetId;
   }
 
   /** The client has it: PUBREL is next. */
   released(packetId: number): InflightEntry {
     const entry = this.#entries.get(packetId);
     assert(entry !== undefined, 'a released message is in flight');
-    const released: InflightEntry = { ...entry, phase: 'released' };
+    const released: InflightEntry = this.#logged ? { ...entry, phase: 'released' } : volatileReleased;
     this.#entries.set(packetId, released);
     return released;
   }
