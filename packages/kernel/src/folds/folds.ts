@@ -37,18 +37,28 @@ export class Folds {
     this.#logger = logger;
   }
 
-  /** Creates the internal topic at first use and loads all its shards; they serve when this resolves. */
+  /**
+   * Creates the internal topic at first use and loads all its shards; they serve when this resolves. When one can not be
+   * loaded, none stays open: SHARD_UNAVAILABLE with `detail.shard` for one that lost records.
+   */
   async open<State>(kind: FoldKind<State>): Promise<Fold<State>> {
     const topic = await this.#topics.ensureInternal(kind.topic, kind.shards);
     const config = this.#topics.configOf(topic);
     const shards = topic.shards.map((id, index) => new FoldShard(kind, index, config, this.#modulesOf(id)));
-    await Promise.all(
+    const opened = await Promise.allSettled(
       shards.map((shard) =>
         shard.open((error) => {
           this.#logger.error({ error, topic: kind.topic, shard: shard.index }, 'a state shard was lost');
         }),
       ),
     );
+    const failed = opened.find((each) => each.status === 'rejected');
+    if (failed !== undefined) {
+      shards.forEach((shard, index) => {
+        if (opened[index]!.status === 'fulfilled') shard.close(stopping());
+      });
+      throw failed.reason;
+    }
     const fold = new Fold(kind, shards);
     this.#open.set(kind.topic, fold as Fold<unknown>);
     return fold;
@@ -87,10 +97,12 @@ export class Folds {
   }
 
   stop(): void {
-    const error = new RobustError<KernelErrorCode>('KERNEL_STOPPING', 'the broker is stopping', {
-      retriable: true,
-    });
+    const error = stopping();
     for (const fold of this.#open.values()) for (const shard of fold.shards) shard.close(error);
     this.#open.clear();
   }
+}
+
+function stopping(): RobustError<KernelErrorCode> {
+  return new RobustError('KERNEL_STOPPING', 'the broker is stopping', { retriable: true });
 }
