@@ -125,7 +125,9 @@ export class Recovery {
     if (header.entryId <= segment.end.entry) return;
     if (header.entryId > segment.end.entry + 1) await this.#fillFromFile(segment, header.entryId);
     const follows = header.entryId === segment.end.entry + 1 && header.previousCrc === segment.end.crc;
-    if (!follows || segment.lostTo > 0) {
+    // A loss that an earlier start found lies behind the end: what comes before it is still read from the log.
+    const behindLoss = segment.lostTo > 0 && segment.lostTo <= segment.end.offset;
+    if (!follows || behindLoss) {
       segment.lostTo = Math.max(segment.lostTo, header.baseOffset + Math.max(1, header.count));
       return;
     }
