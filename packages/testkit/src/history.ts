@@ -15,6 +15,7 @@ interface Subject {
 }
 
 interface Reader {
+  /** Exactly once is kept for subjects whose publisher has it too: the lower of both counts. */
   readonly promised: Promised;
   /** Numbers per subject, as they came. */
   readonly given: Map<string, number[]>;
@@ -99,7 +100,7 @@ export class History {
         problems.push(
           ...told(where, 'was never given', missing(subject.acknowledged, numbers)),
           ...told(where, 'was given but is not in the log', strangers(subject, numbers)),
-          ...orderProblems(where, numbers, promised === 'exactly-once'),
+          ...orderProblems(where, numbers, promised === 'exactly-once' && subject.promised === promised),
         );
       }
     }

@@ -1,0 +1,133 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Admin } from 'kafkajs';
+import { connect } from 'mqtt';
+import { History, RecordLog, SeededRandom, ServerProcess, waitUntil } from '@robustmq/testkit';
+import { describe, expect, it } from 'vitest';
+import type { Publisher } from './crash-clients.ts';
+import { KafkaPublisher, kafkaOf, MqttPublisher, MqttReader, openGroup } from './crash-clients.ts';
+
+const kills = 8;
+/** Acknowledgements between a restart and the next kill, at least. */
+const acknowledgedPerLife = 400;
+const group = 'auditors';
+const retainedSubject = 'fleet/q1/0';
+
+/** A run can be repeated with the seed that it printed; the moments are the same, the interleaving is not. */
+const seed = Number(process.env['CRASH_SEED'] ?? Math.floor(Math.random() * 0x1_0000_0000));
+
+describe(`kill -9 under load of both protocols, ${kills} times`, () => {
+  it('keeps everything acknowledged, in order, once where once was promised; sessions and groups resume', async () => {
+    console.log(`CRASH_SEED=${seed}`);
+    const random = new SeededRandom(seed);
+    await using server = await ServerProcess.start();
+    const history = new History();
+    const admin = kafkaOf(server).admin();
+    await admin.connect();
+    await admin.createTopics({ topics: [{ topic: 'ledger', numPartitions: 4 }] });
+
+    const readers = await Promise.all([
+      MqttReader.open(server, history, { name: 'reader-q1', qos: 1, protocolVersion: 5 }),
+      MqttReader.open(server, history, { name: 'reader-q2', qos: 2, protocolVersion: 5 }),
+      MqttReader.open(server, history, { name: 'reader-q2-v3', qos: 2, protocolVersion: 4 }),
+      MqttReader.open(server, history, { name: 'commuter', qos: 1, protocolVersion: 5 }),
+    ]);
+    const commuter = readers[3]!;
+    const consumer = await openGroup(server, history, group);
+    const publishers = openPublishers(server, history);
+
+    for (let kill = 0; kill < kills; kill++) {
+      const away = kill % 2 === 1;
+      if (away) await commuter.leave();
+      const before = history.acknowledgedCount();
+      await waitUntil(() => history.acknowledgedCount() > before + acknowledgedPerLife, {
+        timeoutMs: 30_000,
+        what: `${acknowledgedPerLife} acknowledgements before kill ${kill}`,
+      });
+      await delay(random.below(500));
+      const committed = await committedOffsets(admin);
+      const retained = history.lastAcknowledged(retainedSubject);
+      const exit = await server.kill();
+      expect(exit.signal, exit.stderr).toBe('SIGKILL');
+      await delay(random.below(300));
+      await server.start();
+      if (away) commuter.comeBack();
+      expect(await retainedNumber(server), 'the retained message').toBeGreaterThanOrEqual(retained);
+      const resumed = await committedOffsets(admin);
+      for (const [partition, offset] of committed) {
+        expect(resumed.get(partition), `committed offset of ${partition}`).toBeGreaterThanOrEqual(offset);
+      }
+    }
+    const before = history.acknowledgedCount();
+    await waitUntil(() => history.acknowledgedCount() > before + acknowledgedPerLife, { timeoutMs: 30_000 });
+    await Promise.all(publishers.map((publisher) => publisher.finish()));
+    expect(publishers.flatMap(({ errors }) => errors)).toEqual([]);
+
+    for (const name of [...readers.map((reader) => reader.name), group]) {
+      await waitUntil(() => history.isComplete(name), { timeoutMs: 60_000, what: `${name} has everything` });
+    }
+    await recordLog(server, history);
+    expect(history.problems(), `CRASH_SEED=${seed}`).toEqual([]);
+    // Each reader lost its connection at every kill, and found its session again every time.
+    for (const { name, sessionPresent } of readers) {
+      expect(sessionPresent, name).toEqual([false, ...sessionPresent.slice(1).map(() => true)]);
+      expect(sessionPresent.length, name).toBeGreaterThan(kills);
+    }
+    expect(await retainedNumber(server)).toBe(history.lastAcknowledged(retainedSubject));
+    await consumer.disconnect();
+    await admin.disconnect();
+    await Promise.all([...readers, ...publishers].map((client) => client.close()));
+  }, 180_000);
+});
+
+function openPublishers(server: ServerProcess, history: History): Publisher[] {
+  return [
+    new MqttPublisher(server, history, retainedSubject, { qos: 1, protocolVersion: 5, retain: true }),
+    new MqttPublisher(server, history, 'fleet/q1/1', { qos: 1, protocolVersion: 4 }),
+    new MqttPublisher(server, history, 'fleet/q2/0', { qos: 2, protocolVersion: 5 }),
+    new MqttPublisher(server, history, 'fleet/q2/1', { qos: 2, protocolVersion: 5 }),
+    new MqttPublisher(server, history, 'fleet/q2/2', { qos: 2, protocolVersion: 4 }),
+    new KafkaPublisher(server, history, { key: 'idempotent-0', promised: 'exactly-once' }),
+    new KafkaPublisher(server, history, { key: 'idempotent-1', promised: 'exactly-once' }),
+    new KafkaPublisher(server, history, { key: 'plain', promised: 'at-least-once' }),
+  ];
+}
+
+/** Offsets that the group committed, by topic and partition. */
+async function committedOffsets(admin: Admin): Promise<Map<string, number>> {
+  const offsets = new Map<string, number>();
+  for (const { topic, partitions } of await admin.fetchOffsets({
+    groupId: group,
+    topics: ['mqtt', 'ledger'],
+  })) {
+    for (const { partition, offset } of partitions) {
+      if (Number(offset) >= 0) offsets.set(`${topic}/${partition}`, Number(offset));
+    }
+  }
+  return offsets;
+}
+
+/** The number that a new subscriber is given as retained. */
+async function retainedNumber(server: ServerProcess): Promise<number> {
+  const client = connect(`mqtt://${server.address('mqtt')}`, { protocolVersion: 5, reconnectPeriod: 50 });
+  client.on('error', () => undefined);
+  const numbers: number[] = [];
+  client.on('message', (_topic, payload, { retain }) => {
+    if (retain) numbers.push(Number(payload.toString()));
+  });
+  await client.subscribeAsync(retainedSubject, { qos: 1 });
+  await waitUntil(() => numbers.length > 0, { what: 'a retained message' });
+  await client.endAsync();
+  return numbers[0]!;
+}
+
+/** Everything that the two topics hold becomes part of the history. */
+async function recordLog(server: ServerProcess, history: History): Promise<void> {
+  const log = await RecordLog.connect(server.ports.kafka);
+  for (const { partition, offset, key, value } of await log.read('mqtt')) {
+    history.store(String(key), Number(String(value)), { shard: partition, offset });
+  }
+  for (const { partition, offset, key, value } of await log.read('ledger')) {
+    history.store(`ledger/${String(key)}`, Number(String(value)), { shard: partition, offset });
+  }
+  log.close();
+}
