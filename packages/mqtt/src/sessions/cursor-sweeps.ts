@@ -7,6 +7,7 @@ import type { Session } from './session.ts';
 
 const laggingMs = 250;
 const floorMs = 10_000;
+const nowhere: ReadonlyMap<ShardId, Offset> = new Map();
 
 /**
  * Writes where connected sessions stand: one floor per shard of `__sessions` for all that keep up, and own cursors for
@@ -49,7 +50,11 @@ export class CursorSweeps {
   }
 
   sweep(): void {
-    for (const session of this.#lagging) this.#own(session);
+    for (const session of this.#lagging) {
+      this.#own(session);
+      // Ahead of a floor that would speak for it.
+      session.log?.flush();
+    }
     const now = this.#context.clock.monotonic();
     if (now < this.#floorAt) return;
     this.#floorAt = now + floorMs;
@@ -77,10 +82,14 @@ export class CursorSweeps {
         if (floor < (of.get(data) ?? Infinity)) of.set(data, floor);
       }
     }
-    for (const [shard, of] of floors) {
-      if (!moved(shard.state.floors, of)) continue;
-      for (const [data, floor] of of) shard.state.floors.set(data, floor);
-      shard.appendThen([floorItem(shard.state.floors)], null);
+    for (const shard of fold.shards) {
+      const of = floors.get(shard) ?? nowhere;
+      const { floors: known } = shard.state;
+      if (!moved(known, of)) continue;
+      // What nobody follows any more has no floor: it would hold back retention and speak for sessions to come.
+      known.clear();
+      for (const [data, floor] of of) known.set(data, floor);
+      shard.appendThen([floorItem(known)], null);
     }
   }
 
@@ -102,11 +111,13 @@ export class CursorSweeps {
     if (!state.behind) return;
     const items = session.cursorItems();
     state.behind = false;
-    log.record(headItem(state), ...items);
+    // The cursors first: from the head on the floors speak for the session.
+    log.record(...items, headItem(state));
   }
 }
 
 function moved(before: ReadonlyMap<ShardId, Offset>, now: ReadonlyMap<ShardId, Offset>): boolean {
+  if (before.size !== now.size) return true;
   for (const [data, floor] of now) if (before.get(data) !== floor) return true;
   return false;
 }

@@ -1,8 +1,10 @@
-import type { Offset, ShardId, Timer } from '@robustmq/core';
-import type { Fold, FoldItem, FoldShard } from '@robustmq/kernel';
+import { RobustError } from '@robustmq/core';
+import type { Offset, ShardId } from '@robustmq/core';
+import type { Fold, FoldItem, FoldShard, KernelErrorCode } from '@robustmq/kernel';
 import type { ConnectPacket } from '@robustmq/mqtt-codec';
 import type { MqttContext } from '../adapter.ts';
 import { ClientTurns } from './client-turns.ts';
+import { cursorShardsOf } from './cursor-shards.ts';
 import { CursorSweeps } from './cursor-sweeps.ts';
 import { OfflineTimer } from './offline-timer.ts';
 import { sessionKind } from './session-fold.ts';
@@ -40,7 +42,6 @@ export class SessionRegistry {
   readonly #wills: WillPublisher;
   readonly #sweeps: CursorSweeps;
   #fold!: Fold<SessionShard>;
-  #timer: Timer | null = null;
   #stopping = false;
 
   constructor(context: MqttContext) {
@@ -71,7 +72,6 @@ export class SessionRegistry {
     this.#stopping = true;
     this.#wills.stop();
     this.#sweeps.stop();
-    this.#timer?.cancel();
     for (const session of [...this.#live.values()]) this.close(session, { will: true });
     await this.#turns.whenIdle();
   }
@@ -102,6 +102,9 @@ export class SessionRegistry {
     log.record(headItem(state), ...items);
     log.flush();
     if (this.#stopping) return;
+    // Who resumes the session asks its shards for open exchanges: they must know of all that was published before.
+    const settled = session.connection.publishesSettled();
+    if (settled !== null) void this.#turns.run(state.clientId, () => settled);
     this.#schedule(state, 0);
   }
 
@@ -128,6 +131,8 @@ export class SessionRegistry {
     if (prior !== undefined) {
       this.#context.counters.takeovers++;
       prior.connection.takenOver();
+      // A connection that was still opening does not know its session.
+      this.close(prior, { will: true });
       // What it published and has no outcome yet must not be taken a second time.
       if (prior.log !== null) await prior.connection.publishesSettled();
     }
@@ -141,7 +146,7 @@ export class SessionRegistry {
         await this.#end(shard, stored, { will: request.cleanStart || takenOver });
         stored = undefined;
       } else if (takenOver && (stored.will?.properties.willDelay ?? 0) === 0) {
-        await this.#wills.publish(stored);
+        await this.#publishWill(shard, stored);
       }
     }
     if (!request.alive()) {
@@ -166,6 +171,7 @@ export class SessionRegistry {
         producerId: logged ? await this.#context.kernel.producerIds.next() : 0,
         expirySeconds,
       });
+    this.#cancelOffline(clientId);
     state.epoch = logged ? state.epoch + 1 : state.epoch;
     state.connected = true;
     state.disconnectedAt = 0;
@@ -184,7 +190,12 @@ export class SessionRegistry {
     this.#live.set(clientId, session);
     if (log !== null) {
       if (stored === undefined) shard.state.sessions.set(clientId, state);
-      await log.commit(headItem(state), willItem(state));
+      try {
+        await log.commit(headItem(state), willItem(state));
+      } catch (error) {
+        this.close(session, { will: true });
+        throw error;
+      }
     }
     if (!request.alive()) {
       this.close(session, { will: true });
@@ -195,9 +206,27 @@ export class SessionRegistry {
 
   /** Ends a session for good: its will first, then everything of it in one record. */
   async #end(shard: FoldShard<SessionShard>, state: SessionState, how: { will: boolean }): Promise<void> {
-    if (how.will && state.will !== null) await this.#wills.publish(state);
+    const will = how.will ? state.will : null;
+    if (will !== null) await this.#published(state);
     shard.state.sessions.delete(state.clientId);
     await shard.append([deletedItem(state.clientId)]);
+    if (will !== null) this.#wills.release(state, will.topic);
+  }
+
+  /** Publishes the will of a session that goes on, and notes that it was. */
+  async #publishWill(shard: FoldShard<SessionShard>, state: SessionState): Promise<void> {
+    const { will } = state;
+    if (will === null) return;
+    await this.#published(state);
+    state.will = null;
+    await shard.append([willItem(state)]);
+    this.#wills.release(state, will.topic);
+  }
+
+  /** Throws when the adapter stops first: the will then waits in the log for the next start. */
+  async #published(state: SessionState): Promise<void> {
+    if (await this.#wills.publish(state)) return;
+    throw new RobustError<KernelErrorCode>('KERNEL_STOPPING', 'the broker is stopping', { retriable: true });
   }
 
   /** Sets the next deadline of a session without a connection; `graceMs` is the least time its will waits. */
@@ -226,9 +255,10 @@ export class SessionRegistry {
     this.#offline.delete(clientId);
     this.#turns
       .run(clientId, () => this.#expire(clientId))
-      .catch((error: Error) =>
-        this.#context.logger.error({ error, client: clientId }, 'a session could not be ended'),
-      );
+      .catch((error: Error) => {
+        if (this.#stopping) return;
+        this.#context.logger.error({ error, client: clientId }, 'a session could not be ended');
+      });
   }
 
   async #expire(clientId: string): Promise<void> {
@@ -243,10 +273,7 @@ export class SessionRegistry {
     }
     const { will } = state;
     if (will !== null && gone >= (will.properties.willDelay ?? 0) * 1000) {
-      await this.#wills.publish(state);
-      state.will = null;
-      await shard.append([willItem(state)]);
-      this.#wills.release(state, will.topic);
+      await this.#publishWill(shard, state);
     }
     this.#schedule(state, 0);
   }
@@ -260,12 +287,17 @@ export class SessionRegistry {
 
   /** Fixes the cursors of sessions that were connected when the last process ended, and sets all deadlines. */
   async #recover(shard: FoldShard<SessionShard>): Promise<void> {
-    const { clock, limits } = this.#context;
+    const { clock, limits, kernel, logger } = this.#context;
     const items: FoldItem[] = [];
+    if (shard.state.damaged > 0) {
+      logger.warn(
+        { records: shard.state.damaged, shard: shard.index },
+        'records of sessions can not be read',
+      );
+    }
     for (const state of shard.state.sessions.values()) {
       if (state.connected) {
-        const shards = new Set([...state.cursors.keys(), ...shard.state.floors.keys()]);
-        for (const data of shards) {
+        for (const data of cursorShardsOf(state, kernel)) {
           const cursor = effectiveCursor(shard.state, state, data);
           if (cursor === undefined || cursor === state.cursors.get(data)) continue;
           state.cursors.set(data, cursor);

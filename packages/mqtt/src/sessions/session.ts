@@ -10,6 +10,7 @@ import { HeldFrames } from '../output/held-frames.ts';
 import type { Outbox } from '../output/outbox.ts';
 import type { PublishForm, PublishOutput } from '../output/publish-output.ts';
 import { Backlog } from './backlog.ts';
+import { cursorFiltersOf, cursorShardsOf } from './cursor-shards.ts';
 import { InboundExchanges } from './inbound-exchanges.ts';
 import { RetainedDelivery } from './retained-delivery.ts';
 import { acknowledgedItem, cursorItem, inflightItem } from './session-items.ts';
@@ -27,8 +28,8 @@ export interface SessionConnection {
   takenOver(): void;
   /** The session can't go on: the outcome of something is not known. */
   failed(error: RobustError<KernelErrorCode>): void;
-  /** What it published has an outcome, all of it. */
-  publishesSettled(): Promise<void>;
+  /** Resolves when all that it published has an outcome; null when that is so now. */
+  publishesSettled(): Promise<void> | null;
 }
 
 /** Where a record stands, and how it goes out. One object is filled again for each. */
@@ -125,9 +126,7 @@ export class Session {
 
   /** Filters that need a cursor: granted more than QoS 0. */
   cursorFilters(): string[] {
-    const filters: string[] = [];
-    for (const [filter, stored] of this.state.subscriptions) if (stored.qos > 0) filters.push(filter);
-    return filters;
+    return cursorFiltersOf(this.state);
   }
 
   /** Sends a record at QoS 1 or 2; there is room. */
@@ -223,12 +222,19 @@ export class Session {
         return;
       }
     }
-    this.connection.outbox.append(bytes);
+    if (this.#heldReleases.empty) this.connection.outbox.append(bytes);
+    else this.#heldReleases.push(bytes, 0);
   }
 
-  /** A message in flight can't be sent again: it is gone, expired, or too large for the client now. */
+  /**
+   * A message in flight can't be sent again: it is gone, expired, or too large for the client now. One of QoS 2 the
+   * client may have: it must let go of the packet id, or would take the next message with it for the same one.
+   */
   dropInflight(packetId: number): void {
-    this.#finish(packetId);
+    const entry = this.window.get(packetId);
+    if (entry === undefined) return;
+    if (entry.qos === 2) this.#release(packetId, entry);
+    else this.#finish(packetId);
   }
 
   /** The session has no room for what is at `offset`, or was not told of it: from there on it reads the log. */
@@ -300,7 +306,13 @@ export class Session {
   cursorItems(): ReturnType<typeof cursorItem>[] {
     const { state, kernel } = this;
     const items = this.window.takeUnrecorded().map((entry) => inflightItem(state, entry));
-    for (const shard of this.cursorShards()) {
+    const needed = this.cursorShards();
+    for (const shard of state.cursors.keys()) {
+      if (needed.has(shard)) continue;
+      state.cursors.delete(shard);
+      items.push(cursorItem(state, shard));
+    }
+    for (const shard of needed) {
       const next = this.#backlogs.get(shard)?.next ?? kernel.dispatcher.routedTo(shard);
       if (next === undefined || state.cursors.get(shard) === next) continue;
       state.cursors.set(shard, next);
@@ -317,13 +329,7 @@ export class Session {
 
   /** Shards that filters above QoS 0 can match. */
   cursorShards(): Set<ShardId> {
-    const shards = new Set<ShardId>();
-    for (const filter of this.cursorFilters()) {
-      for (const topic of this.kernel.subscriptions.topicsOf(filter)) {
-        for (const shard of topic.shards) shards.add(shard);
-      }
-    }
-    return shards;
+    return cursorShardsOf(this.state, this.kernel);
   }
 
   /** The entry, all before it in its shard that are not written, and the cursor behind it, as one unit. */
