@@ -41,7 +41,7 @@ export async function scanHead(file: WalFile): Promise<FrameHeader | null> {
 export async function findNewestHeader(file: WalFile, owner: FrameOwner): Promise<FrameHeader | null> {
   let newest: FrameHeader | null = null;
   const pages = new PageReader(file);
-  for (let at = 0; at + pageBytes <= file.bytes; at += pageBytes) {
+  for (let at = 0; at + frameHeaderBytes <= file.bytes; at += pageBytes) {
     const header = await pages.header(at);
     if (header === null || !isOwned(header, owner)) continue;
     if (newest === null || header.generation > newest.generation) newest = header;
@@ -57,7 +57,7 @@ export async function scanFrames(file: WalFile, first: FrameHeader): Promise<Fra
   const frames: FrameRef[] = [];
   const pages = new PageReader(file);
   let sequence = -1;
-  for (let at = 0; at + pageBytes <= file.bytes; ) {
+  for (let at = 0; at + frameHeaderBytes <= file.bytes; ) {
     const header = await pages.header(at);
     const bytes = header === null ? 0 : frameBytes(header.bodyBytes);
     if (
