@@ -1,4 +1,5 @@
-import { createServer, Server } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer, Server } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { listenOn } from './listen.ts';
 import type { ListenHooks } from './listen.ts';
@@ -52,5 +53,17 @@ describe('listening', () => {
     const again = await listenOn({ hosts: ['127.0.0.1'], port: other.port }, hooks);
     await again.close();
     await other.close();
+  });
+
+  it('ends connections that nobody ends', async () => {
+    const open = await listenOn({ hosts: ['127.0.0.1'], port: 0 }, hooks);
+    const socket = connect(open.port, '127.0.0.1');
+    await once(socket, 'connect');
+    const closed = once(
+      socket.resume().on('error', () => undefined),
+      'close',
+    );
+    await open.close();
+    await closed;
   });
 });

@@ -1,4 +1,4 @@
-import type { AddressInfo, Server } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
 
 /** Where one listener is bound. */
 export interface ListenAddress {
@@ -13,10 +13,14 @@ export interface OpenListener {
   /** The hosts that are bound, in the order asked for. */
   readonly hosts: readonly string[];
   readonly port: number;
-  /** Accepts no more; resolves when the connections that were accepted are gone. */
+  /**
+   * Accepts no more; resolves when the connections that were accepted are gone. Whoever has them ends them; what is left
+   * after 3 s, and connections that nobody took (an HTTP server's before their first request), is destroyed.
+   */
   close(): Promise<void>;
 }
 
+const closeGraceMs = 3000;
 /** Tries for a port that is free on every host. */
 const freePortTriesMax = 20;
 
@@ -44,10 +48,15 @@ export async function listenOn({ hosts, port }: ListenAddress, hooks: ListenHook
 
 async function bindAll(hosts: readonly string[], port: number, hooks: ListenHooks): Promise<OpenListener> {
   const open = new Map<string, Server>();
+  const sockets = new Set<Socket>();
   const close = async (): Promise<void> => {
+    const timer = setTimeout(() => {
+      for (const socket of sockets) socket.destroy();
+    }, closeGraceMs);
     await Promise.all(
       [...open.values()].map((server) => new Promise<void>((resolve) => server.close(() => resolve()))),
     );
+    clearTimeout(timer);
   };
   let bound = port;
   for (const host of hosts) {
@@ -60,6 +69,10 @@ async function bindAll(hosts: readonly string[], port: number, hooks: ListenHook
       throw error;
     }
     server.on('error', (error) => hooks.acceptFailed(error));
+    server.on('connection', (socket: Socket) => {
+      sockets.add(socket);
+      socket.once('close', () => sockets.delete(socket));
+    });
     open.set(host, server);
     bound = (server.address() as AddressInfo).port;
   }
