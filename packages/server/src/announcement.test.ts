@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { announcement } from './announcement.ts';
 
 const hosts = ['127.0.0.1', '::1'];
-const context = { folder: '/data', startMs: 321.4 };
+const context = { folder: '/data', startMs: 321.4, problems: [] };
 
 describe('the announcement', () => {
   it('shows every listener and exactly three lines to try', () => {
@@ -40,6 +40,11 @@ describe('the announcement', () => {
     );
     expect(text).toContain("mosquitto_sub -h 127.0.0.1 -p 2883 -v -t 'demo/#'\n");
     expect(text).toContain("kcat -b [::1]:29092 -C -t mqtt -f '%k %s\\n'\n");
+  });
+
+  it('says which listener stays closed', () => {
+    const text = announcement([], { ...context, problems: ['kafka: damaged'] });
+    expect(text).toContain('Not open: kafka: damaged\nNOT ready after 321 ms\n');
   });
 
   it('offers nothing to try for listeners that are not open', () => {

@@ -1,23 +1,31 @@
 import { hostAndPort, isWildcard } from './listen-hosts.ts';
 import type { Endpoint } from './listeners.ts';
 
-/** The last line of what a start prints: every listener is open. */
-export const readyPrefix = 'ready after ';
+const order: readonly Endpoint['name'][] = ['mqtt', 'mqttWebSocket', 'kafka', 'admin'];
 
-/** What a person sees after the start: the listeners, and lines to try. */
+/** What a start came to. */
+export interface StartReport {
+  readonly folder: string;
+  readonly startMs: number;
+  /** Listeners that stay closed, with the reason. */
+  readonly problems: readonly string[];
+}
+
+/** What a person sees after the start: the listeners, and lines to try. The last line says that all is open, or not. */
 export function announcement(
   endpoints: readonly Endpoint[],
-  { folder, startMs }: { readonly folder: string; readonly startMs: number },
+  { folder, startMs, problems }: StartReport,
 ): string {
   const lines = [`RobustMQ is listening; its data is in ${folder}`];
-  for (const endpoint of endpoints) {
+  for (const endpoint of order.flatMap((name) => endpoints.filter((each) => each.name === name))) {
     const addresses = endpoint.hosts.map((host) => address(endpoint.name, hostAndPort(host, endpoint.port)));
     lines.push(`  ${endpoint.name.padEnd(15)}${addresses.join('  ')}`);
   }
   const tries = linesToTry(endpoints);
   if (tries.length > 0)
     lines.push('Try, each in a terminal of its own:', ...tries.map((line) => `  ${line}`));
-  lines.push(`${readyPrefix}${Math.round(startMs)} ms`);
+  for (const problem of problems) lines.push(`Not open: ${problem}`);
+  lines.push(`${problems.length === 0 ? 'ready' : 'NOT ready'} after ${Math.round(startMs)} ms`);
   return `${lines.join('\n')}\n`;
 }
 

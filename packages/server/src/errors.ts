@@ -12,7 +12,9 @@ export type ServerErrorCode =
   /** A listener's address can not be bound. */
   | 'LISTEN_FAILED'
   /** What the command asked of a running server failed. */
-  | 'ADMIN_REQUEST_FAILED';
+  | 'ADMIN_REQUEST_FAILED'
+  /** The command line is wrong. */
+  | 'USAGE';
 
 /** Exit codes of the process. */
 export const exitCodes = {
@@ -25,6 +27,10 @@ export const exitCodes = {
   /** What is on the disk, or in memory, is no longer certain. */
   fatal: 70,
 } as const;
+
+export function usageError(problem: string): RobustError<ServerErrorCode> {
+  return new RobustError('USAGE', `${problem}; see \`robustmq --help\``);
+}
 
 /** Puts what a person can do in place of the system's error of a listener that could not be opened. */
 export function listenFailed(listener: string, cause: unknown): Error {

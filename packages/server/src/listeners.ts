@@ -35,12 +35,15 @@ export interface ListenerModules {
   readonly ready: () => boolean;
 }
 
-/** Makes every listener that the configuration opens, in the order of their start. A protocol is one entry here. */
+/**
+ * Makes every listener that the configuration opens, in the order of their start: admin first, so that health can
+ * be asked from then on. A protocol is one entry here.
+ */
 export function createListeners(config: Config, modules: ListenerModules): Listener[] {
   const adapters = [mqttListener, kafkaListener].flatMap((create) => create(config, modules) ?? []);
   const metrics = [...baseMetrics(modules.base), ...adapters.flatMap((adapter) => adapter.metrics)];
   const admin = adminListener(config, modules, metrics);
-  return admin === null ? adapters : [...adapters, admin];
+  return admin === null ? adapters : [admin, ...adapters];
 }
 
 function mqttListener(config: Config, { base, logger }: ListenerModules): Listener | null {

@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 import { RobustError } from '@robustmq/core';
 import { cac } from 'cac';
+import { acceptLoss, defaultAdminUrl } from './admin-client.ts';
 import { loadConfig } from './config.ts';
-import { exitCodes } from './errors.ts';
-import { runServer } from './run-server.ts';
+import { exitCodes, usageError } from './errors.ts';
 
 const cli = cac('robustmq');
 
@@ -14,7 +14,18 @@ cli
     const env = new Map(
       Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
     );
-    await runServer(loadConfig(options.config ?? null, env));
+    const config = loadConfig(options.config ?? null, env);
+    // Loaded here, so that the other commands, and refusals, do not wait for the whole server.
+    const { runServer } = await import('./run-server.ts');
+    await runServer(config);
+  });
+
+cli
+  .command('shard <action> <id>', 'accept-loss: serve a shard although it has lost acknowledged records')
+  .option('--admin <url>', 'Admin address of the running server', { default: defaultAdminUrl })
+  .action(async (action: string, id: unknown, options: { admin: string }) => {
+    if (action !== 'accept-loss') throw usageError(`there is no \`shard ${action}\``);
+    process.stdout.write(`${await acceptLoss(options.admin, String(id))}\n`);
   });
 
 cli.help();
@@ -31,6 +42,7 @@ try {
   const usage = error instanceof Error && error.name === 'CACError';
   const known = error instanceof RobustError || usage;
   console.error(known ? `robustmq: ${(error as Error).message}` : error);
-  const wrongInput = usage || (error instanceof RobustError && error.code.startsWith('CONFIG_'));
+  const wrongInput =
+    usage || (error instanceof RobustError && (error.code === 'USAGE' || error.code.startsWith('CONFIG_')));
   process.exit(wrongInput ? exitCodes.usage : exitCodes.failed);
 }

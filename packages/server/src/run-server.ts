@@ -1,4 +1,5 @@
 import type { Logger } from '@robustmq/core';
+import { RobustError } from '@robustmq/core';
 import { announcement } from './announcement.ts';
 import type { Config } from './config-schema.ts';
 import { exitCodes, listenFailed } from './errors.ts';
@@ -22,21 +23,48 @@ export async function runServer(config: Config): Promise<void> {
     for (const listener of started.splice(0).reverse()) await listener.part.stop();
     await base.stop();
   };
+  const problems: string[] = [];
   try {
     for (const listener of createListeners(config, { base, logger, ready: () => ready })) {
-      await listener.part.start().catch((error: unknown) => {
-        throw listenFailed(listener.name, error);
-      });
-      started.push(listener);
+      const problem = await startListener(listener, { logger, mayStayClosed: config.admin.enabled });
+      if (problem === null) started.push(listener);
+      else problems.push(`${listener.name}: ${problem}`);
     }
   } catch (error) {
     await stop();
     throw error;
   }
-  ready = true;
+  ready = problems.length === 0;
   stopOnSignal(stop, { logger, timeoutMs: config.stopTimeoutMs });
   const endpoints = started.flatMap((listener) => listener.endpoints());
-  process.stdout.write(announcement(endpoints, { folder: base.folder, startMs: performance.now() }));
+  const text = announcement(endpoints, { folder: base.folder, startMs: performance.now(), problems });
+  process.stdout.write(text);
+}
+
+/**
+ * Opens a listener; null when it is open. One whose state is damaged may stay closed: the answer says why, and the way out
+ * of it leads through the admin listener.
+ */
+async function startListener(
+  { name, part }: Listener,
+  { logger, mayStayClosed }: { readonly logger: Logger; readonly mayStayClosed: boolean },
+): Promise<string | null> {
+  try {
+    await part.start();
+    return null;
+  } catch (error) {
+    await part.stop();
+    if (!isDamagedState(error) || !mayStayClosed) throw listenFailed(name, error);
+    logger.error({ listener: name, error }, 'a listener stays closed: its state is damaged');
+    return error.message;
+  }
+}
+
+/** A part's state lost acknowledged records, and nobody has said yet that it may go on without them. */
+function isDamagedState(error: unknown): error is RobustError {
+  return (
+    error instanceof RobustError && error.code === 'SHARD_UNAVAILABLE' && error.detail['shard'] !== undefined
+  );
 }
 
 /** After an error that nobody expects the process ends at once: acknowledged data is on the disk, memory is not trusted. */
