@@ -42,6 +42,13 @@ export interface ClientProfile {
   readonly sessionExpirySeconds: number;
 }
 
+/** Reasons that CONNACK has no word for: before it was sent they close in silence. */
+const afterConnackOnly: ReadonlySet<number> = new Set([
+  reasonCode.sessionTakenOver,
+  reasonCode.serverShuttingDown,
+  reasonCode.keepAliveTimeout,
+]);
+
 /** How a connection ends from our side. */
 export interface Refusal {
   readonly code: number;
@@ -64,14 +71,14 @@ class IdleTimer extends TimerItem {
 
 /** A connection that holds all it may and sends nothing. */
 class StallTimer extends TimerItem {
-  /** What was unsent when it began. */
-  readonly unsentBytes: number;
+  /** What its client had taken when it began. */
+  readonly takenBytes: number;
   readonly #connection: Connection;
 
-  constructor(connection: Connection, unsentBytes: number) {
+  constructor(connection: Connection, takenBytes: number) {
     super();
     this.#connection = connection;
-    this.unsentBytes = unsentBytes;
+    this.takenBytes = takenBytes;
   }
 
   expire(): void {
@@ -94,7 +101,11 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
   readonly #idle = new IdleTimer(this);
   #stall: StallTimer | null = null;
   #connecting = false;
-  #pressed = false;
+  /** The reader stands still until `proceed`. */
+  #held = false;
+  /** Whether the transport gives us bytes. */
+  #reading = true;
+  readonly #relieved = (): void => this.#flow();
   /** CONNACK was sent with success. */
   #open = false;
   #closedListener: () => void = () => undefined;
@@ -136,7 +147,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     }
     this.context.turn.now = this.context.clock.now();
     try {
-      if (!this.#reader.push(chunk, this)) this.transport.pause();
+      this.#reader.push(chunk, this);
     } catch (error) {
       this.#bad(error);
     }
@@ -145,6 +156,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
 
   /** Reads no further packet until `proceed`: the present one has to be answered first. */
   hold(): void {
+    this.#held = true;
     this.#reader.stop();
   }
 
@@ -152,11 +164,13 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
   proceed(): void {
     if (this.closed) return;
     this.context.turn.now = this.context.clock.now();
+    this.#held = false;
     try {
-      if (this.#reader.resume(this) && !this.#pressed) this.transport.resume();
+      this.#reader.resume(this);
     } catch (error) {
       this.#bad(error);
     }
+    this.#flow();
   }
 
   packet(packet: ControlPacket): void {
@@ -270,8 +284,8 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     this.end({ code: reasonCode.implementationSpecificError, reason: error.message });
   }
 
-  publishesSettled(): Promise<void> {
-    return this.publishes?.whenSettled() ?? Promise.resolve();
+  publishesSettled(): Promise<void> | null {
+    return this.publishes?.whenSettled() ?? null;
   }
 
   /** Nothing came for too long. */
@@ -281,7 +295,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
       this.#gone();
       return;
     }
-    if (this.#pressed) {
+    if (!this.#reading) {
       // We do not read, so the client can't be heard (docs/semantics.md 4.3).
       this.context.timers.schedule(this.#idle, this.profile.keepAliveMs);
       return;
@@ -304,11 +318,11 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
 
   /** The client has taken nothing for the whole time that a full connection may wait. */
   stalled(): void {
-    const before = this.#stall?.unsentBytes ?? 0;
+    const before = this.#stall?.takenBytes ?? 0;
     this.#stall = null;
-    const { unsentBytes } = this.outbox;
+    const { unsentBytes, takenBytes } = this.outbox;
     if (unsentBytes === 0) return;
-    if (unsentBytes < before) {
+    if (takenBytes > before) {
       this.#watchStall();
       return;
     }
@@ -326,30 +340,36 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
 
   #watchStall(): void {
     if (this.#stall !== null || this.closed) return;
-    this.#stall = new StallTimer(this, this.outbox.unsentBytes);
+    this.#stall = new StallTimer(this, this.outbox.takenBytes);
     this.context.timers.schedule(this.#stall, this.context.limits.stalledMs);
   }
 
-  /** Reads on only while this client's answers and the log keep up. */
+  /**
+   * Reads on only while this client's answers and the log keep up, and while no packet waits for its answer. Whatever
+   * it waits for calls again: the outbox when it has drained, publishes when they are answered, the log when it is
+   * relieved, and `proceed`.
+   */
   #flow(): void {
+    if (this.closed) return;
     const { appender } = this.context.kernel;
+    if (appender.pressed) appender.whenRelieved(this.#relieved);
     const full = this.outbox.unsentBytes > this.context.limits.unsentBytesMax;
-    const pause = appender.pressed || full || this.publishes?.full === true;
-    if (pause === this.#pressed || this.closed) return;
-    this.#pressed = pause;
-    if (pause) {
+    const reading = !this.#held && !full && !appender.pressed && this.publishes?.full !== true;
+    if (reading === this.#reading) return;
+    this.#reading = reading;
+    if (!reading) {
       this.transport.pause();
-      if (appender.pressed) appender.whenRelieved(() => this.#flow());
-    } else if (!this.#readerHeld) this.transport.resume();
+      return;
+    }
+    const keepAliveMs = this.profile?.keepAliveMs ?? 0;
+    // What the client sent meanwhile is still to be read.
+    if (keepAliveMs > 0) this.context.timers.postpone(this.#idle, keepAliveMs * 1.5);
+    this.transport.resume();
   }
 
   /** Publishes were answered: reading may go on. */
   flow(): void {
-    if (this.#pressed) this.#flow();
-  }
-
-  get #readerHeld(): boolean {
-    return this.#reader.heldBytes > 0 && this.session === null;
+    if (!this.#reading) this.#flow();
   }
 
   /** What came is no MQTT, or not allowed here. */
@@ -387,7 +407,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
       if (bytes !== null) this.outbox.append(bytes);
       return;
     }
-    if (version === 0) return;
+    if (version === 0 || afterConnackOnly.has(refusal.code)) return;
     const properties = version === 5 && this.profile !== null ? this.reasonOf(refusal.reason) : {};
     const packet = { type: 'connack', sessionPresent: false, reasonCode: refusal.code, properties } as const;
     const bytes = version === 5 ? encodeWithin(5, packet, maxBytes) : encodeConnack(version, packet);

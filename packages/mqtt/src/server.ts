@@ -150,6 +150,9 @@ export class MqttAdapter implements Lifecycle {
     });
     http.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
       if (!webSocketPaths.has(pathOf(request))) {
+        // A socket that was upgraded has no listener for its errors but ours.
+        socket.on('error', () => socket.destroy());
+        socket.once('finish', () => socket.destroy());
         socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
         return;
       }

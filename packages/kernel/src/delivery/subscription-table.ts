@@ -16,6 +16,8 @@ export interface SubscribeRequest {
   readonly options: unknown;
   /** A subscription that exists already keeps its beginning; null: it begins now. */
   readonly since: ReadonlyMap<ShardId, Offset> | null;
+  /** The subscription of the same filter and subscriber that this one takes the place of, still registered. */
+  readonly replaces?: Subscription | undefined;
 }
 
 export interface SubscriptionTableModules {
@@ -65,16 +67,32 @@ export class SubscriptionTable {
         since: request.since ?? since,
         bridging: null,
       };
-      for (const shard of shards)
-        if (shard.log.nextOffset > shard.highWatermark) this.#bridge(subscription, shard.id);
+      this.#begin(subscription, request, shards);
       this.#modules.router.subscribe(subscription);
       return subscription;
     });
   }
 
+  /**
+   * What is in flight counts for a subscription that begins now, and for one that gives up the guarantee with which its
+   * predecessor would have got it. Otherwise the predecessor has got it already, or waits for it with the commit.
+   */
+  #begin(subscription: Subscription, request: SubscribeRequest, shards: readonly Shard[]): void {
+    const { replaces } = request;
+    const lowered = replaces !== undefined && replaces.guarantee > 0 && request.guarantee === 0;
+    for (const { id, log, highWatermark } of shards) {
+      if (log.nextOffset === highWatermark) continue;
+      const inherited = replaces?.bridging?.get(id);
+      if (inherited !== undefined) this.#bridge(subscription, id, inherited);
+      else if (lowered || (replaces === undefined && request.since === null)) {
+        this.#bridge(subscription, id, log.nextOffset);
+      }
+    }
+  }
+
   unsubscribe(subscription: Subscription): void {
     this.#modules.router.unsubscribe(subscription);
-    for (const shard of subscription.bridging ?? []) this.#bridging.get(shard)?.delete(subscription);
+    for (const shard of subscription.bridging?.keys() ?? []) this.#bridging.get(shard)?.delete(subscription);
     subscription.bridging = null;
   }
 
@@ -117,9 +135,9 @@ export class SubscriptionTable {
     this.#bridging.delete(shard);
   }
 
-  #bridge(subscription: Subscription, shard: ShardId): void {
-    subscription.bridging ??= new Set();
-    subscription.bridging.add(shard);
+  #bridge(subscription: Subscription, shard: ShardId, from: Offset): void {
+    subscription.bridging ??= new Map();
+    subscription.bridging.set(shard, from);
     let bridging = this.#bridging.get(shard);
     if (bridging === undefined) {
       bridging = new Set();

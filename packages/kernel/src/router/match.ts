@@ -13,10 +13,11 @@ export interface Subscription {
   /** Matches records of a shard from this offset only; a shard that is not listed is matched from its start. */
   readonly since: ReadonlyMap<ShardId, Offset>;
   /**
-   * Shards that had appends in flight when the subscription began: there even at-most-once deliveries come with the
-   * commit, until the shard is quiet for a moment, so that nothing is missed and nothing overtakes. Usually null.
+   * Shards that had appends in flight when the subscription began, with the first offset appended since: there even
+   * at-most-once deliveries come with the commit, until the shard is quiet for a moment, so that nothing is missed
+   * and nothing overtakes. Usually null.
    */
-  bridging: Set<ShardId> | null;
+  bridging: Map<ShardId, Offset> | null;
 }
 
 /** Every subscription whose filter matches a subject. Shared between records until the subscriptions change. */

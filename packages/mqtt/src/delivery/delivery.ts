@@ -65,7 +65,10 @@ export class Delivery implements DeliveryPort {
       const plan = planOf(match);
       if (plan.qosMax === 0 && !plan.bridging) continue;
       const message = this.#read(batch, row);
-      if (plan.bridging) this.#atMostOnce(batch, plan, true);
+      if (plan.bridging) {
+        this.#atMostOnce(batch, plan, true);
+        plan.bridging = isBridging(plan);
+      }
       if (message.guarantee === 0) continue;
       const offset = records.offset(row);
       this.#at(batch.shard, offset, plan.receivers.length > 1);
@@ -127,13 +130,21 @@ export class Delivery implements DeliveryPort {
     return this.#message;
   }
 
-  /** Sends a record at QoS 0; with `bridging` only to subscriptions that bridge, else only to those that do not. */
-  #atMostOnce(batch: DeliveryBatch, plan: Plan, bridging: boolean): void {
+  /** Sends a record at QoS 0: when it is appended to those that do not bridge there, when it is committed to the rest. */
+  #atMostOnce(batch: DeliveryBatch, plan: Plan, isCommitted: boolean): void {
     const message = this.#message;
     const shared = plan.receivers.length > 1;
+    // What is not stored has no commit to wait for.
+    const stored = batch.baseOffset >= 0;
     for (let receiver of plan.receivers as readonly (Receiver | null)[]) {
       if (receiver === null) continue;
-      if (plan.bridging && isBridging(receiver, batch.shard) !== bridging) continue;
+      if (
+        plan.bridging &&
+        stored &&
+        waits(receiver, batch.shard, this.#serial, isCommitted) !== isCommitted
+      ) {
+        continue;
+      }
       if (message.guarantee > 0 && receiver.qos > 0) continue;
       const { session } = receiver;
       if (receiver.noLocal && message.isFrom(session.clientIdBytes)) receiver = withoutLocal(receiver);
@@ -155,9 +166,25 @@ export class Delivery implements DeliveryPort {
   }
 }
 
-function isBridging(receiver: Receiver, shard: ShardId): boolean {
-  for (const subscription of receiver.subscriptions) {
-    if (subscription.bridging?.has(shard) === true) return true;
+function isBridging(plan: Plan): boolean {
+  for (const { subscriptions } of plan.receivers) {
+    for (const subscription of subscriptions) if (subscription.bridging !== null) return true;
   }
   return false;
+}
+
+/**
+ * Whether a receiver gets the record at `offset` with its commit. When it was appended, those subscriptions of today
+ * counted that do not bridge, or had begun before; if none of these bridged, it went out then.
+ */
+function waits(receiver: Receiver, shard: ShardId, offset: Offset, isCommitted: boolean): boolean {
+  let gone = false;
+  let bridging = false;
+  for (const subscription of receiver.subscriptions) {
+    const from = subscription.bridging?.get(shard);
+    if (from === undefined) gone = true;
+    else if (offset >= from) return true;
+    else bridging = true;
+  }
+  return bridging && !(isCommitted && gone);
 }

@@ -25,8 +25,12 @@ export function acceptConnect(connection: Connection, packet: ConnectPacket): vo
   connection.hold();
   open(connection, packet, { profile, assigned }).catch((error: unknown) => {
     context.logger.error({ error, client: profile.clientId }, 'a session could not be opened');
-    const known = error instanceof RobustError;
-    connection.end({ code: reasonCode.serverUnavailable, reason: known ? error.message : 'no session' });
+    const reason = error instanceof RobustError ? error.message : 'no session';
+    const served = connection.session !== null;
+    connection.end({
+      code: served ? reasonCode.implementationSpecificError : reasonCode.serverUnavailable,
+      reason,
+    });
   });
 }
 
@@ -49,7 +53,12 @@ async function open(
   );
   if (opened === null) return;
   const { session, present } = opened;
-  if (present) await session.inbound.load();
+  try {
+    if (present) await session.inbound.load();
+  } catch (error) {
+    context.sessions.close(session, { will: true });
+    throw error;
+  }
   if (connection.closed) {
     context.sessions.close(session, { will: true });
     return;

@@ -131,7 +131,7 @@ export class PublishHandler implements PublishOutcomes {
     timers.schedule(item, limits.publishTimeoutMs);
   }
 
-  whenSettled(): Promise<void> {
+  whenSettled(): Promise<void> | null {
     return this.#queue.whenSettled();
   }
 

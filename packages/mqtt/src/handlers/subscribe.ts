@@ -82,11 +82,12 @@ function register(
     retainAsPublished: wanted.retainAsPublished,
     subscriptionId: where.id,
   };
-  const since = before?.since ?? null;
-  const request = { filter, subscriber: session, guarantee: qos, options, since };
+  // What was delivered at QoS 0 must not be read again from the log after a crash.
+  const since = before === undefined || (before.qos === 0 && qos > 0) ? null : before.since;
+  const replaced = session.subscriptions.get(filter);
+  const request = { filter, subscriber: session, guarantee: qos, options, since, replaces: replaced };
   const shards = shardsOf(session, filter, where.shards);
   const registered = kernel.subscriptions.subscribe([request], shards)[0]!;
-  const replaced = session.subscriptions.get(filter);
   if (replaced !== undefined) {
     kernel.subscriptions.unsubscribe(replaced);
     session.retained.remove(replaced);

@@ -22,6 +22,7 @@ export class Outbox {
   used = 0;
   /** Bytes that wait for the flush. */
   pendingBytes = 0;
+  #writtenBytes = 0;
   readonly #transport: Transport;
   readonly #flusher: Flusher;
   /** Filled slabs and large packets, in order before the present slab. */
@@ -42,6 +43,11 @@ export class Outbox {
   /** Bytes that have not left this process. */
   get unsentBytes(): number {
     return this.pendingBytes + this.#transport.unsentBytes;
+  }
+
+  /** Bytes that have left this process since the beginning: a client that takes nothing does not move it. */
+  get takenBytes(): number {
+    return this.#writtenBytes - this.#transport.unsentBytes;
   }
 
   /**
@@ -94,6 +100,7 @@ export class Outbox {
       this.slab = null;
     }
     const slabs = this.#slabs;
+    this.#writtenBytes += this.pendingBytes;
     this.pendingBytes = 0;
     if (parts.length > 0) {
       this.#parts = [];

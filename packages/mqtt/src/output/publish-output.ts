@@ -28,6 +28,9 @@ const atMostOnceForm: { -readonly [Key in keyof PublishForm]: PublishForm[Key] }
   now: 0,
 };
 
+/** A name of fewer bytes is not longer than its alias, which would make a packet grow beyond what was found to fit. */
+const aliasedTopicBytesMin = 5;
+
 export interface PublishOutputModules {
   readonly outbox: Outbox;
   readonly counters: MqttCounters;
@@ -115,7 +118,7 @@ export class PublishOutput {
 
   /** With an alias where the topic has one or can get one; the first packet with it carries the name as well. */
   #aliased(message: OutboundMessage, form: PublishForm): PublishForm {
-    if (!message.topicIsInterned) return form;
+    if (!message.topicIsInterned || message.topic.length < aliasedTopicBytesMin) return form;
     this.#aliases ??= new Map();
     const known = this.#aliases.get(message.topic);
     if (known !== undefined) return { ...form, topicAlias: known, aliasKnown: true };

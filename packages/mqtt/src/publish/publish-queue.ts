@@ -66,9 +66,9 @@ export class PublishQueue extends TimerItem implements BatchListener {
     this.#advance();
   }
 
-  /** Resolves when every batch has an outcome. */
-  whenSettled(): Promise<void> {
-    if (this.#unsettled() === 0) return Promise.resolve();
+  /** Resolves when every batch has an outcome; null when that is so now. */
+  whenSettled(): Promise<void> | null {
+    if (this.#unsettled() === 0) return null;
     return new Promise((resolve) => this.#settledWaiters.push(resolve));
   }
 

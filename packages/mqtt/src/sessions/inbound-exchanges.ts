@@ -1,5 +1,6 @@
 import type { RobustError, ShardId } from '@robustmq/core';
 import type { KernelErrorCode, Shard } from '@robustmq/kernel';
+import { openedShard } from './opened-shard.ts';
 import type { Session } from './session.ts';
 
 /** One exactly-once publish of the client that is not complete. */
@@ -8,6 +9,8 @@ interface Exchange {
   readonly shard: ShardId | null;
   /** `publishing`: not committed yet; `recorded`: PUBREC was sent; `releasing`: PUBREL came. */
   phase: 'publishing' | 'recorded' | 'releasing';
+  /** Whether it was begun on this connection: only then it counts against Receive Maximum. */
+  readonly counted: boolean;
 }
 
 /**
@@ -23,7 +26,7 @@ export class InboundExchanges {
     this.#session = session;
   }
 
-  /** Exchanges whose PUBREC was sent: the client counts them until PUBCOMP. */
+  /** Exchanges of this connection whose PUBREC was sent: the client counts them until PUBCOMP. */
   get recordedCount(): number {
     return this.#recorded;
   }
@@ -34,12 +37,12 @@ export class InboundExchanges {
 
   /** A new publish goes to `shard`. */
   begin(packetId: number, shard: ShardId): void {
-    this.#open.set(packetId, { shard, phase: 'publishing' });
+    this.#open.set(packetId, { shard, phase: 'publishing', counted: true });
   }
 
   /** A publish that is acknowledged and goes nowhere. */
   dropped(packetId: number): void {
-    this.#open.set(packetId, { shard: null, phase: 'publishing' });
+    this.#open.set(packetId, { shard: null, phase: 'publishing', counted: true });
   }
 
   /** It is committed: PUBREC follows. */
@@ -76,8 +79,14 @@ export class InboundExchanges {
     const shard = kernel.readyShard(exchange.shard);
     if (shard !== null) this.#release(shard, packetId, done);
     else {
-      kernel.openShard(exchange.shard).then(
-        (opened) => this.#release(opened, packetId, done),
+      openedShard(kernel, exchange.shard).then(
+        (opened) => {
+          if (opened !== null) this.#release(opened, packetId, done);
+          else {
+            this.#over(packetId);
+            done(true);
+          }
+        },
         (error: RobustError<KernelErrorCode>) => this.#session.connection.failed(error),
       );
     }
@@ -96,18 +105,22 @@ export class InboundExchanges {
   }
 
   #over(packetId: number): void {
-    if (this.#open.delete(packetId)) this.#recorded--;
+    if (this.#open.get(packetId)?.counted === true) this.#recorded--;
+    this.#open.delete(packetId);
   }
 
   /** Takes the open exchanges of a session that is resumed from the shards it published to. */
   async load(): Promise<void> {
     const { state, kernel } = this.#session;
     for (const id of state.inboundShards) {
-      const shard = await kernel.openShard(id);
+      const shard = await openedShard(kernel, id);
+      if (shard === null) {
+        state.inboundShards.delete(id);
+        continue;
+      }
       for (const token of shard.tokens.openOf(state.producerId)) {
         if (token > 0xffff || this.#open.has(token)) continue;
-        this.#open.set(token, { shard: id, phase: 'recorded' });
-        this.#recorded++;
+        this.#open.set(token, { shard: id, phase: 'recorded', counted: false });
       }
     }
   }

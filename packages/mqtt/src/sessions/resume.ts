@@ -1,9 +1,10 @@
-import type { ShardId } from '@robustmq/core';
+import type { Offset, ShardId } from '@robustmq/core';
 import { shortAckBytesMax, writePubrel } from '@robustmq/mqtt-codec';
 import type { SubscriptionOptions } from '../delivery/plan.ts';
 import { identifiers } from '../delivery/plan.ts';
 import { OutboundMessage } from '../mapping/outbound.ts';
 import type { PublishForm } from '../output/publish-output.ts';
+import { openedShard } from './opened-shard.ts';
 import type { InflightEntry } from './session-state.ts';
 import type { Session } from './session.ts';
 
@@ -38,9 +39,22 @@ export async function resubscribe(session: Session): Promise<void> {
     const [registered] = kernel.subscriptions.subscribe([request], shards);
     session.subscriptions.set(stored.filter, registered!);
     if (stored.retainedDue) {
-      session.retained.add(registered!, [...kernel.subscriptions.retained(stored.filter, shards)]);
+      const sent = retainedInflight(session);
+      const due = [...kernel.subscriptions.retained(stored.filter, shards)];
+      const unsent = due.filter((record) => sent.get(record.subject) !== record.sourceOffset);
+      if (unsent.length > 0) session.retained.add(registered!, unsent);
+      else session.retained.finished(registered!);
     }
   }
+}
+
+/** Retained messages that are in flight, and so are sent again from there. */
+function retainedInflight(session: Session): Map<string, Offset> {
+  const sent = new Map<string, Offset>();
+  for (const { retainedSubject, offset } of session.window.entries()) {
+    if (retainedSubject !== null) sent.set(retainedSubject, offset);
+  }
+  return sent;
 }
 
 /** Where reading begins: the session's cursor, or where its oldest filter begins to count. */
@@ -100,19 +114,17 @@ function runFrom(entries: readonly InflightEntry[], from: number): InflightEntry
 
 async function redeliverRun(session: Session, run: readonly InflightEntry[]): Promise<void> {
   const { kernel } = session;
-  const shard = await kernel.openShard(run[0]!.shard);
+  const shard = await openedShard(kernel, run[0]!.shard);
   const message = new OutboundMessage();
   let at = 0;
-  await kernel.lookup.read(
-    shard,
-    run.map((entry) => entry.offset),
-    (batch, row) => {
+  const offsets = run.map((entry) => entry.offset);
+  if (shard !== null)
+    await kernel.lookup.read(shard, offsets, (batch, row) => {
       const offset = batch.records.offset(row);
       for (; at < run.length && run[at]!.offset < offset; at++) session.dropInflight(run[at]!.packetId);
       message.read(batch, row);
       sendAgain(session, message, run[at++]!);
-    },
-  );
+    });
   // What is not there any more was trimmed, and can't be delivered.
   for (; at < run.length; at++) session.dropInflight(run[at]!.packetId);
 }
@@ -133,7 +145,8 @@ async function redeliverRetained(session: Session, entry: InflightEntry): Promis
 
 function sendAgain(session: Session, message: OutboundMessage, entry: InflightEntry): void {
   const { output, context } = session;
-  if (session.ended) return;
+  // The client may have answered it meanwhile, for instance what it still had in its own buffers.
+  if (session.ended || session.window.get(entry.packetId) !== entry) return;
   const form: PublishForm = {
     qos: entry.qos,
     retain: entry.retain,

@@ -38,7 +38,7 @@ export class RetainedDelivery {
     if (queue === null) return;
     queue.drain(
       (record, subscription) => this.#send(record, subscription),
-      (subscription) => this.#finished(subscription),
+      (subscription) => this.finished(subscription),
     );
     if (queue.empty) {
       this.#queue = null;
@@ -50,6 +50,7 @@ export class RetainedDelivery {
     const session = this.#session;
     const { output, context } = session;
     if (output.full || session.ended) return false;
+    if (isReplaced(session, record)) return true;
     this.#message ??= new OutboundMessage();
     const message = this.#message;
     message.readRetained(record);
@@ -75,7 +76,7 @@ export class RetainedDelivery {
   }
 
   /** The log need not remember any more that retained messages are due; those in flight it must. */
-  #finished(subscription: Subscription): void {
+  finished(subscription: Subscription): void {
     const { log, state, window } = this.#session;
     const stored = state.subscriptions.get(subscription.filter);
     if (log === null || stored === undefined || !stored.retainedDue) return;
@@ -83,4 +84,13 @@ export class RetainedDelivery {
     const inflight = window.takeUnrecorded().map((entry) => inflightItem(state, entry));
     log.record(...inflight, subscriptionItem(state, stored));
   }
+}
+
+/** Whether something newer is retained: that has gone out live, or will; what it replaced must not come after it. */
+function isReplaced(session: Session, record: RetainedRecord): boolean {
+  const { kernel } = session;
+  const { shard } = kernel.subjects.forPublish(record.subject);
+  const retained = shard < 0 ? null : kernel.readyShard(shard)?.retained;
+  if (retained === null || retained === undefined) return false;
+  return retained.records.get(record.subject)?.sourceOffset !== record.sourceOffset;
 }

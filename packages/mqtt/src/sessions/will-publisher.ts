@@ -1,6 +1,8 @@
 import { RobustError } from '@robustmq/core';
+import type { ShardId } from '@robustmq/core';
 import type { BatchListener, Kernel, KernelErrorCode, LogBatch } from '@robustmq/kernel';
 import { PublishMessage } from '@robustmq/kernel';
+import { partitionHash } from '@robustmq/record';
 import type { MqttContext } from '../adapter.ts';
 import { refusalCode } from '../error-map.ts';
 import { epochToken, fillWill } from '../mapping/will.ts';
@@ -15,6 +17,8 @@ const retryMs = 1000;
 export class WillPublisher {
   readonly #context: MqttContext;
   readonly #message = new PublishMessage();
+  /** Those that wait to try again. */
+  readonly #retries = new Set<() => void>();
   #stopped = false;
 
   constructor(context: MqttContext) {
@@ -23,44 +27,61 @@ export class WillPublisher {
 
   stop(): void {
     this.#stopped = true;
+    for (const retry of this.#retries) retry();
   }
 
-  /** Resolves when the will of the session is committed, or definitely refused; tries again while that is unknown. */
-  async publish(state: SessionState): Promise<void> {
+  /**
+   * Resolves to true when the will of the session is committed, or definitely refused; tries again while that is
+   * unknown. False: the adapter stops, and the will is still due.
+   */
+  async publish(state: SessionState): Promise<boolean> {
     const { kernel, clock, logger, counters } = this.#context;
-    if (state.will === null) return;
+    if (state.will === null) return true;
     while (!this.#stopped) {
       try {
-        if (await this.#wasPublished(kernel, state)) return;
+        if (await this.#wasPublished(kernel, state)) return true;
         await this.#once(kernel, state);
         counters.willsPublished++;
-        return;
+        return true;
       } catch (error) {
         const known = error instanceof RobustError;
         if (known && refusalCode(error.code as KernelErrorCode) !== null) {
           logger.warn({ client: state.clientId, code: error.code }, 'a will was refused');
-          return;
+          return true;
         }
         if (!known) throw error;
-        await new Promise<void>((resolve) => clock.after(retryMs, resolve));
+        await this.#pause(clock);
       }
     }
+    return false;
   }
 
   /** Ends the deduplication of a will whose session remembers that it was published. */
   release(state: SessionState, topic: string): void {
     const { kernel, releases } = this.#context;
-    const subject = kernel.subjects.forPublish(topic);
-    const shard = subject.shard < 0 ? null : kernel.readyShard(subject.shard);
+    const id = shardOfWill(kernel, state.clientId, topic);
+    const shard = id === undefined ? null : kernel.readyShard(id);
     if (shard === null) return;
     releases.add(shard, { producerId: state.producerId, token: epochToken(state.epoch) }, null);
   }
 
   async #wasPublished(kernel: Kernel, state: SessionState): Promise<boolean> {
-    const subject = kernel.subjects.forPublish(state.will!.topic);
-    if (subject.shard < 0) return false;
-    const shard = await kernel.openShard(subject.shard);
+    const id = shardOfWill(kernel, state.clientId, state.will!.topic);
+    if (id === undefined) return false;
+    const shard = await kernel.openShard(id);
     return shard.tokens.has(state.producerId, epochToken(state.epoch));
+  }
+
+  #pause(clock: MqttContext['clock']): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        timer.cancel();
+        this.#retries.delete(done);
+        resolve();
+      };
+      const timer = clock.after(retryMs, done);
+      this.#retries.add(done);
+    });
   }
 
   #once(kernel: Kernel, state: SessionState): Promise<void> {
@@ -90,4 +111,12 @@ export class WillPublisher {
       else taken.listen(listener);
     });
   }
+}
+
+/** Where the publisher puts the will; undefined in a topic without shards. */
+function shardOfWill(kernel: Kernel, clientId: string, topic: string): ShardId | undefined {
+  const subject = kernel.subjects.forPublish(topic);
+  if (subject.shard >= 0) return subject.shard;
+  const { shards } = subject.topic;
+  return shards[(partitionHash(Buffer.from(clientId)) & 0x7fffffff) % shards.length];
 }

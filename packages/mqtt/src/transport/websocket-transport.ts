@@ -24,9 +24,15 @@ export class WebSocketTransport implements Transport {
 
   listen(listener: TransportListener): void {
     const socket = this.#socket;
+    let refused = false;
     socket.on('message', (data: RawData, isBinary: boolean) => {
-      if (isBinary) listener.data(data as Buffer);
-      else socket.close(unsupportedData);
+      if (refused) return;
+      if (isBinary) {
+        listener.data(data as Buffer);
+        return;
+      }
+      refused = true;
+      this.#close(unsupportedData);
     });
     // The library counts what it holds back, so a written message tells when there is nothing left.
     this.#sent = () => {
@@ -54,8 +60,12 @@ export class WebSocketTransport implements Transport {
   }
 
   end(): void {
+    this.#close(1000);
+  }
+
+  #close(code: number): void {
     const socket = this.#socket;
-    socket.close(1000);
+    socket.close(code);
     this.#clock.after(lingerMs, () => socket.terminate());
   }
 
