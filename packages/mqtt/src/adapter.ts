@@ -46,6 +46,8 @@ export interface MqttLimits {
   readonly sendAliasesMax: number;
   /** Subscriptions of one client. */
   readonly subscriptionsMax: number;
+  /** Kept sessions with a filter above QoS 0 that begins with a wildcard. */
+  readonly broadSessionsMax: number;
   /** Seconds; 0xffffffff is for ever. */
   readonly sessionExpiryMax: number;
   /** Seconds; 0: whatever the client wants. */
@@ -68,6 +70,7 @@ export const defaultLimits: MqttLimits = {
   topicAliasMaximum: 32,
   sendAliasesMax: 32,
   subscriptionsMax: 10_000,
+  broadSessionsMax: 100,
   sessionExpiryMax: 0xffff_ffff,
   keepAliveMax: 0,
   willRecoveryGraceMs: 10_000,

@@ -15,6 +15,10 @@ export interface MqttCounters {
   droppedExpired: number;
   /** Sessions that missed messages: trimmed or damaged before they were read. */
   sessionsTruncated: number;
+  /** Kept sessions without a connection that have a deadline: their will or their end. */
+  sessionsWaiting: number;
+  /** Kept sessions with a leading wildcard above QoS 0. */
+  sessionsBroad: number;
   takeovers: number;
   willsPublished: number;
   sessionsExpired: number;
@@ -32,6 +36,8 @@ export function createMqttCounters(): MqttCounters {
     droppedTooLarge: 0,
     droppedExpired: 0,
     sessionsTruncated: 0,
+    sessionsWaiting: 0,
+    sessionsBroad: 0,
     takeovers: 0,
     willsPublished: 0,
     sessionsExpired: 0,

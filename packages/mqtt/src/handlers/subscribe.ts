@@ -40,6 +40,7 @@ async function subscribe(connection: Connection, session: Session, packet: Subsc
     const stored = accepted.map((wanted) => register(session, wanted, { shards, id }));
     const { log, state } = session;
     if (log !== null && stored.length > 0) {
+      session.context.sessions.broad.update(state);
       await log.commit(...stored.map((each) => subscriptionItem(state, each)));
       if (session.ended) return;
     }
@@ -65,6 +66,10 @@ function refusalOf(session: Session, wanted: Subscription): number | null {
   const { subscriptionsMax } = session.context.limits;
   if (!subscriptions.has(wanted.filter) && subscriptions.size >= subscriptionsMax)
     return reasonCode.quotaExceeded;
+  const { sessions } = session.context;
+  if (session.log !== null && !sessions.broad.allows(session.state, wanted.filter, wanted.qos)) {
+    return reasonCode.quotaExceeded;
+  }
   return null;
 }
 

@@ -19,6 +19,7 @@ export function acceptUnsubscribe(connection: Connection, session: Session, pack
     answer(connection, packet.packetId, codes);
     return;
   }
+  session.context.sessions.broad.update(session.state);
   connection.hold();
   session.log.commit(...items).then(
     () => {

@@ -3,6 +3,7 @@ import type { Offset, ShardId } from '@robustmq/core';
 import type { Fold, FoldItem, FoldShard, KernelErrorCode } from '@robustmq/kernel';
 import type { ConnectPacket } from '@robustmq/mqtt-codec';
 import type { MqttContext } from '../adapter.ts';
+import { BroadSessions } from './broad-sessions.ts';
 import { ClientTurns } from './client-turns.ts';
 import { cursorShardsOf } from './cursor-shards.ts';
 import { CursorSweeps } from './cursor-sweeps.ts';
@@ -40,6 +41,8 @@ export class SessionRegistry {
   readonly #turns = new ClientTurns();
   readonly #offline = new Map<string, OfflineTimer>();
   readonly #wills: WillPublisher;
+  /** Kept sessions with a leading wildcard. */
+  readonly broad: BroadSessions;
   readonly #sweeps: CursorSweeps;
   #fold!: Fold<SessionShard>;
   #stopping = false;
@@ -47,6 +50,7 @@ export class SessionRegistry {
   constructor(context: MqttContext) {
     this.#context = context;
     this.#wills = new WillPublisher(context);
+    this.broad = new BroadSessions(context.limits.broadSessionsMax, context.counters);
     this.#sweeps = new CursorSweeps(context, () => this.#live.values());
   }
 
@@ -209,6 +213,7 @@ export class SessionRegistry {
     const will = how.will ? state.will : null;
     if (will !== null) await this.#published(state);
     shard.state.sessions.delete(state.clientId);
+    this.broad.remove(state.clientId);
     await shard.append([deletedItem(state.clientId)]);
     if (will !== null) this.#wills.release(state, will.topic);
   }
@@ -236,6 +241,7 @@ export class SessionRegistry {
     const timer = new OfflineTimer(state.clientId, (clientId) => this.#due(clientId));
     this.#cancelOffline(state.clientId);
     this.#offline.set(state.clientId, timer);
+    this.#context.counters.sessionsWaiting = this.#offline.size;
     if (due <= 0) timer.expire();
     else this.#context.timers.schedule(timer, due);
   }
@@ -253,6 +259,7 @@ export class SessionRegistry {
 
   #due(clientId: string): void {
     this.#offline.delete(clientId);
+    this.#context.counters.sessionsWaiting = this.#offline.size;
     this.#turns
       .run(clientId, () => this.#expire(clientId))
       .catch((error: Error) => {
@@ -283,6 +290,7 @@ export class SessionRegistry {
     if (timer === undefined) return;
     this.#context.timers.cancel(timer);
     this.#offline.delete(clientId);
+    this.#context.counters.sessionsWaiting = this.#offline.size;
   }
 
   /** Fixes the cursors of sessions that were connected when the last process ended, and sets all deadlines. */
@@ -296,6 +304,7 @@ export class SessionRegistry {
       );
     }
     for (const state of shard.state.sessions.values()) {
+      this.broad.update(state);
       if (state.connected) {
         for (const data of cursorShardsOf(state, kernel)) {
           const cursor = effectiveCursor(shard.state, state, data);

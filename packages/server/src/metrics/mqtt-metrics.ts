@@ -48,6 +48,16 @@ export const mqttMetrics: MetricTable<MqttCounters> = {
     type: 'counter',
     help: 'Sessions that missed messages: trimmed or damaged before they were read.',
   },
+  sessionsWaiting: {
+    name: 'robustmq_mqtt_sessions_waiting',
+    type: 'gauge',
+    help: 'Kept sessions without a connection that have a deadline: their will or their end.',
+  },
+  sessionsBroad: {
+    name: 'robustmq_mqtt_sessions_broad',
+    type: 'gauge',
+    help: 'Kept sessions with a leading wildcard above QoS 0, of which there is a bound.',
+  },
   takeovers: {
     name: 'robustmq_mqtt_takeovers_total',
     type: 'counter',
