@@ -28,6 +28,11 @@ try {
   passed = result.numPassedTests;
   failed += result.numFailedTests;
   skipped = result.numPendingTests + result.numTodoTests;
+  for (const file of result.testResults) {
+    for (const { status, fullName } of file.assertionResults) {
+      if (status === 'pending' || status === 'skipped') console.log(`skipped: ${fullName}`);
+    }
+  }
   const broken = result.testResults.filter(
     (file) => file.status === 'failed' && file.assertionResults.length === 0,
   );

@@ -5,14 +5,20 @@ import { hasCommand, runCommand } from './command.ts';
 
 const version = '4.3.0';
 
-/** Why the Java client can not be run here; null: it can. */
-export function javaClientMissing(): string | null {
+/** Why the Java client can not be run here; null: it can. Its jars are brought in by the way. */
+export async function javaClientMissing(): Promise<string | null> {
   const missing = ['mvn', 'javac', 'java'].filter((command) => !hasCommand(command, ['-version']));
-  return missing.length === 0 ? null : `${missing.join(', ')} not installed`;
+  if (missing.length > 0) return `${missing.join(', ')} not installed`;
+  try {
+    await javaClientJars();
+    return null;
+  } catch {
+    return 'Maven could not bring kafka-clients';
+  }
 }
 
 /** The jars of Apache Kafka's own client, brought by Maven into the user's cache folder on first use. */
-export async function javaClientJars(): Promise<string> {
+async function javaClientJars(): Promise<string> {
   const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'robustmq-test');
   const jars = join(cache, `kafka-clients-${version}`);
   if (hasJars(jars)) return jars;
