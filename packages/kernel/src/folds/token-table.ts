@@ -52,8 +52,3 @@ export class TokenTable {
     for (let i = 0; i < count; i++) this.add(input.i64(), input.u32(), input.i64());
   }
 }
-
-/** Body of a release entry: a list of {i64 session producer id, u32 token}. */
-export function encodeRelease(out: ByteWriter, producerId: number, token: number): void {
-  out.i64(producerId).u32(token);
-}
