@@ -194,6 +194,7 @@ export class Kernel implements Lifecycle {
     });
     this.folds.stop();
     for (const shard of [...this.#shards.all()]) this.#shards.drop(shard.id, error);
+    this.publisher.close(error);
     this.appender.stop();
   }
 
@@ -245,6 +246,8 @@ export class Kernel implements Lifecycle {
     for (const shard of this.#shards.all()) shard.log.rollIfOld(now);
     for (const fold of this.#shards.retainedFolds()) fold.compactIfDue(logger);
     this.folds.compactIfDue();
+    // Until a state is loaded its cursors are not known, and the trimming that they guard waits.
+    if (!this.folds.complete) return;
     await trimDue(
       {
         metadata,
@@ -272,6 +275,10 @@ export class Kernel implements Lifecycle {
       { error, shard: shard.id, topic: shard.topic.name },
       'a shard was lost; it reopens at its next use',
     );
+    this.#close(shard, error);
+  }
+
+  #close(shard: Shard, error: RobustError<KernelErrorCode>): void {
     this.#shards.drop(shard.id, error);
     this.publisher.forget(shard.id, error);
   }
@@ -290,28 +297,30 @@ export class Kernel implements Lifecycle {
   }
 
   #configured(topic: TopicRecord): void {
+    const retains = this.topics.retains(topic);
     for (const id of topic.shards) {
       const shard = this.#shards.ready(id);
-      if (shard !== null) shard.log.config = this.topics.configOf(topic);
+      if (shard === null) continue;
+      shard.log.config = this.topics.configOf(topic);
+      // An empty topic was bound, or no longer is: its next use opens the shard with, or without, what it retains.
+      if (retains !== (shard.retained !== null)) this.#close(shard, rebound());
     }
     this.publisher.reconfigure(topic);
   }
 
   async #drain(): Promise<void> {
     this.appender.flush();
-    const timeout = new Promise<void>((resolve) =>
-      this.modules.clock.after(this.#options.stopTimeoutMs ?? 10_000, resolve),
-    );
+    let timer: Timer | null = null;
+    const timeout = new Promise<void>((resolve) => {
+      timer = this.modules.clock.after(this.#options.stopTimeoutMs ?? 10_000, resolve);
+    });
     const idle = async (): Promise<void> => {
       for (const shard of this.#shards.all()) await shard.log.whenIdle();
       await this.folds.whenIdle();
-      for (const fold of this.#shards.retainedFolds()) {
-        fold.flush();
-        this.appender.flush();
-        await fold.log.whenIdle();
-      }
+      for (const fold of this.#shards.retainedFolds()) await fold.whenIdle();
     };
     await Promise.race([idle(), timeout]);
+    (timer as Timer | null)?.cancel();
   }
 
   #scheduleRetention(): void {
@@ -323,4 +332,8 @@ export class Kernel implements Lifecycle {
         });
     });
   }
+}
+
+function rebound(): RobustError<KernelErrorCode> {
+  return new RobustError('OUTCOME_UNKNOWN', 'the topic was bound, or no longer is', { retriable: true });
 }

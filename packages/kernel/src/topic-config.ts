@@ -104,7 +104,9 @@ function invalid(name: string, value: string, problem: string): RobustError<Kern
 export function parseTopicConfig(values: TopicConfigValues): TopicConfig {
   const text = (name: string): string => values.get(name) ?? keysByName.get(name)!.default;
   const number = (name: string): number => Number(text(name));
-  const policies = text('cleanup.policy').split(',');
+  const policies = text('cleanup.policy')
+    .split(',')
+    .map((policy) => policy.trim());
   return {
     retentionMs: number('retention.ms'),
     retentionBytes: number('retention.bytes'),

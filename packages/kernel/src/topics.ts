@@ -29,7 +29,7 @@ export class Topics {
   readonly #metadata: Metadata;
   readonly #random: Random;
   readonly #configs = new WeakMap<TopicRecord, TopicConfig>();
-  #creating = new Map<string, Promise<TopicRecord>>();
+  readonly #creating = new Map<string, Promise<TopicRecord>>();
 
   constructor(options: TopicsOptions, metadata: Metadata, random: Random) {
     this.options = options;
@@ -85,28 +85,22 @@ export class Topics {
   async create(name: string, shards: number, config: TopicConfigValues = new Map()): Promise<TopicRecord> {
     this.checkCreation(name, shards, config);
     const id = this.#random.bytes(16).toString('hex') as TopicId;
-    const commands: MetadataCommand[] = [
-      { kind: 'createTopic', tenant: this.options.tenant, name, id, shards, internal: false, config },
-    ];
-    if (name === this.options.defaultTopic || config.get('subject.bind') === 'true') {
-      commands.push(internalTopic(retainedTopic(id), shards, this.#random));
-    }
-    return this.#created(commands);
+    const { tenant } = this.options;
+    return this.#created({ kind: 'createTopic', tenant, name, id, shards, internal: false, config });
   }
 
   /** The topic, created with the defaults if it is not there; concurrent callers share one creation. */
   async ensure(name: string): Promise<TopicRecord> {
     const known = this.byName(name);
     if (known !== undefined) return known;
-    let creating = this.#creating.get(name);
-    if (creating === undefined) {
-      if (this.list().length > this.options.autoCreateMax) {
+    const { tenant, autoCreateShards, autoCreateMax } = this.options;
+    return this.#once(tenant, name, () => {
+      // The default topic does not count; what is being created does.
+      if (this.list().length - 1 + this.#creating.size >= autoCreateMax) {
         throw new RobustError<KernelErrorCode>('TOPIC_POLICY', 'too many topics were created by their use');
       }
-      creating = this.create(name, this.options.autoCreateShards).finally(() => this.#creating.delete(name));
-      this.#creating.set(name, creating);
-    }
-    return creating;
+      return this.create(name, autoCreateShards);
+    });
   }
 
   /** The default topic, made at the first start. */
@@ -120,7 +114,9 @@ export class Topics {
   /** An internal topic, created if it is not there. */
   async ensureInternal(name: string, shards: number): Promise<TopicRecord> {
     const known = this.#metadata.image.topicsByName.get(topicKey(systemTenant, name));
-    return known ?? this.#created([internalTopic(name, shards, this.#random)]);
+    return (
+      known ?? this.#once(systemTenant, name, () => this.#created(internalTopic(name, shards, this.#random)))
+    );
   }
 
   async delete(topic: TopicRecord): Promise<void> {
@@ -144,11 +140,7 @@ export class Topics {
     }
     validateTopicConfig(values);
     refuseCompaction(values);
-    const commands: MetadataCommand[] = [{ kind: 'configureTopic', topic: topic.id, changes }];
-    if (values.get('subject.bind') === 'true' && topic.config.get('subject.bind') !== 'true') {
-      commands.push(internalTopic(retainedTopic(topic.id), topic.shards.length, this.#random));
-    }
-    await this.#propose(commands);
+    await this.#propose([{ kind: 'configureTopic', topic: topic.id, changes }]);
   }
 
   /** What `create` checks, for callers that only want to know (a dry run). */
@@ -179,9 +171,26 @@ export class Topics {
     }
   }
 
-  async #created(commands: readonly MetadataCommand[]): Promise<TopicRecord> {
-    const [first] = await this.#propose(commands);
+  async #created(command: MetadataCommand): Promise<TopicRecord> {
+    const [first] = await this.#propose([command]);
     return first!.topic!;
+  }
+
+  /** Concurrent callers share one creation; what another node created meanwhile serves as well. */
+  #once(tenant: string, name: string, create: () => Promise<TopicRecord>): Promise<TopicRecord> {
+    const key = topicKey(tenant, name);
+    const before = this.#creating.get(key);
+    if (before !== undefined) return before;
+    const creating = create()
+      .catch((error: Error) => {
+        const there = this.#metadata.image.topicsByName.get(key);
+        if (there === undefined || !(error instanceof RobustError) || error.code !== 'TOPIC_EXISTS')
+          throw error;
+        return there;
+      })
+      .finally(() => this.#creating.delete(key));
+    this.#creating.set(key, creating);
+    return creating;
   }
 
   async #propose(commands: readonly MetadataCommand[]): Promise<{ topic?: TopicRecord }[]> {

@@ -226,8 +226,9 @@ function clear(scan: Scan): void {
 
 function tellLost(scan: Scan, from: Offset, to: Offset): void {
   for (const reader of scan.readers.values()) {
-    if (reader.next < from || reader.next >= to) continue;
-    reader.skipped(reader.next, to, 'lost');
+    if (reader.next >= to) continue;
+    // What lies before the loss was asked of the block filter: nothing wanted is there.
+    reader.skipped(Math.max(reader.next, from), to, 'lost');
     reader.next = to;
   }
 }

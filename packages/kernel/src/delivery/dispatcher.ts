@@ -12,7 +12,11 @@ type Path = 'appended' | 'committed';
 /** Frames of one shard that wait for a batch to be decoded off the event loop. */
 interface Pending {
   readonly frames: { path: Path; frame: RouteFrame }[];
+  bytes: number;
 }
+
+/** Bytes of one shard that wait so, at most; above it sessions read what was committed from the log. */
+const pendingBytesMax = 16 * 1024 * 1024;
 
 /**
  * The receiving end of the mesh at this broker: decodes what somebody may want, once per batch, and hands it to the
@@ -25,6 +29,8 @@ export class Dispatcher implements MeshListener {
   readonly #logger: Logger;
   readonly #ports: DeliveryPort[] = [];
   readonly #routedTo = new Map<ShardId, Offset>();
+  /** Where the last committed frame ended, one that still waits included: the next one begins there. */
+  readonly #heardTo = new Map<ShardId, Offset>();
   readonly #pending = new Map<ShardId, Pending>();
   #afterFrame: (shard: ShardId) => void = () => undefined;
   /** Batches that could not be decoded and were skipped for sessions. */
@@ -51,15 +57,21 @@ export class Dispatcher implements MeshListener {
     return this.#routedTo.get(shard);
   }
 
-  /** The shard was opened (again) at `next`; what was committed unseen since the last frame is read by cursors. */
+  /**
+   * The shard was opened (again) at `next`; what was committed unseen since the last frame, or still waits to be
+   * decoded, is read by cursors.
+   */
   opened(shard: ShardId, next: Offset): void {
+    this.#pending.delete(shard);
     const before = this.#routedTo.get(shard);
     this.#routedTo.set(shard, next);
+    this.#heardTo.set(shard, next);
     if (before !== undefined && before < next) for (const port of this.#ports) port.gap(shard, before);
   }
 
   forget(shard: ShardId): void {
     this.#routedTo.delete(shard);
+    this.#heardTo.delete(shard);
     this.#pending.delete(shard);
   }
 
@@ -69,15 +81,24 @@ export class Dispatcher implements MeshListener {
   }
 
   committed(frame: RouteFrame): void {
-    const next = this.#routedTo.get(frame.shard);
-    if (next !== undefined && frame.from > next) for (const port of this.#ports) port.gap(frame.shard, next);
+    const next = this.#heardTo.get(frame.shard);
+    if (next !== undefined && frame.from > next) this.opened(frame.shard, frame.from);
+    this.#heardTo.set(frame.shard, frame.to);
     this.#take('committed', frame);
   }
 
-  #take(path: Path, frame: RouteFrame): void {
+  /** False when so much waits that the frames are given up: sessions then read the shard's log. */
+  #take(path: Path, frame: RouteFrame): boolean {
     const pending = this.#pending.get(frame.shard);
-    if (pending !== undefined) pending.frames.push({ path, frame });
-    else this.#deliver(path, frame, 0);
+    if (pending === undefined) {
+      this.#deliver(path, frame, 0);
+      return true;
+    }
+    pending.frames.push({ path, frame });
+    for (const batch of frame.batches) pending.bytes += batch.end - batch.start;
+    if (pending.bytes <= pendingBytesMax) return true;
+    this.opened(frame.shard, this.#heardTo.get(frame.shard) ?? frame.from);
+    return false;
   }
 
   /** Hands over the batches from `first`; stops where one must be decompressed elsewhere and goes on afterwards. */
@@ -103,8 +124,10 @@ export class Dispatcher implements MeshListener {
   }
 
   #wait(path: Path, frame: RouteFrame, at: number, section: Promise<Buffer | null>): void {
-    const pending: Pending = this.#pending.get(frame.shard) ?? { frames: [] };
+    const pending: Pending = { frames: [], bytes: 0 };
     this.#pending.set(frame.shard, pending);
+    // What was handed over of this frame is routed: who reads the log meets the live path here, not at its beginning.
+    if (path === 'committed') this.#routedTo.set(frame.shard, frame.batches[at]!.baseOffset);
     void section.then((records) => {
       if (this.#pending.get(frame.shard) !== pending) return;
       this.#pending.delete(frame.shard);
@@ -113,7 +136,7 @@ export class Dispatcher implements MeshListener {
       else this.#handOver(path, frame, batch, records);
       this.#deliver(path, frame, at + 1);
       // The rest may wait again; what then remains is queued behind it in order.
-      for (const next of pending.frames) this.#take(next.path, next.frame);
+      for (const next of pending.frames) if (!this.#take(next.path, next.frame)) break;
     });
   }
 

@@ -127,7 +127,9 @@ export class SubscriptionTable {
     const bridging = this.#bridging.get(shard);
     if (bridging === undefined) return;
     const owned = this.#modules.readyShard(shard);
-    if (owned !== null && owned.log.nextOffset > owned.highWatermark) return;
+    // Committed is not enough: a frame may still wait to be decoded.
+    const routedTo = this.#modules.dispatcher.routedTo(shard) ?? -1;
+    if (owned !== null && routedTo < owned.log.nextOffset) return;
     for (const subscription of bridging) {
       subscription.bridging?.delete(shard);
       if (subscription.bridging?.size === 0) subscription.bridging = null;

@@ -1,4 +1,4 @@
-import { RobustError } from '@robustmq/core';
+import { assert, RobustError } from '@robustmq/core';
 import type { Logger, Offset } from '@robustmq/core';
 import {
   BatchEncoder,
@@ -15,6 +15,7 @@ import type { BatchListener } from '../log/log-batch.ts';
 import { ShardLog } from '../log/shard-log.ts';
 import { ShardReader } from '../log/shard-reader.ts';
 import type { StoredEntry } from '../ports/journal-client.ts';
+import type { ShardRecord } from '../ports/metadata.ts';
 import type { ShardModules } from '../shards/recover-shard.ts';
 import { recoverShard } from '../shards/recover-shard.ts';
 import type { TopicConfig } from '../topic-config.ts';
@@ -42,10 +43,10 @@ export class FoldShard<State> {
   readonly #input = new RecordInput();
   readonly #table = new RecordTable();
   #state: State;
-  #log!: ShardLog;
+  #log: ShardLog | null = null;
   #open: LogBatch | null = null;
   #sinceCompaction = 0;
-  #compacting = false;
+  #compaction: Promise<void> | null = null;
   /** Appends wait here while a compaction pass copies, so that no copy overtakes a change in flight. */
   #held: { items: readonly FoldItem[]; outcome: Outcome | null }[] | null = null;
   #failed: (error: RobustError<KernelErrorCode>) => void = () => undefined;
@@ -64,6 +65,7 @@ export class FoldShard<State> {
   }
 
   get log(): ShardLog {
+    assert(this.#log !== null, 'the shard is open');
     return this.#log;
   }
 
@@ -80,7 +82,7 @@ export class FoldShard<State> {
         { detail: { shard: record.id } },
       );
     }
-    await this.#load(after.startOffset, next);
+    await this.#load(after, next);
     this.#log = new ShardLog(after, this.#config, next, this.#modules, {
       appended: () => undefined,
       committed: (batches) => this.#committed(batches),
@@ -122,24 +124,34 @@ export class FoldShard<State> {
     const count = this.#encoder.count;
     const maxTimestamp = this.#encoder.maxTimestamp;
     const buffer = this.#encoder.finish();
-    this.#log.stage(batch.fill(buffer, 0, buffer.length, count, maxTimestamp));
+    this.log.stage(batch.fill(buffer, 0, buffer.length, count, maxTimestamp));
   }
 
+  /** Stops taking part; a shard whose `open` failed may be closed, too. */
   close(error: RobustError<KernelErrorCode>): void {
-    this.#log.close(error);
+    this.#log?.close(error);
+  }
+
+  /** Resolves when what was appended is committed, a compaction pass that holds it back included. */
+  async whenIdle(): Promise<void> {
+    do {
+      await this.#compaction;
+      this.flush();
+      this.#modules.appender.flush();
+      await this.log.whenIdle();
+    } while (this.#held !== null);
   }
 
   /** Starts a compaction pass if enough was appended. */
   compactIfDue(logger: Logger): void {
     const due = Math.max(this.kind.liveBytes(this.#state), compactBytesMin);
-    if (this.#compacting || this.#sinceCompaction < due) return;
-    this.#compacting = true;
-    this.#compact()
+    if (this.#compaction !== null || this.#sinceCompaction < due) return;
+    this.#compaction = this.#compact()
       .catch((error: Error) =>
         logger.warn({ error, topic: this.kind.topic }, 'a compaction pass ended early'),
       )
       .finally(() => {
-        this.#compacting = false;
+        this.#compaction = null;
       });
   }
 
@@ -150,8 +162,8 @@ export class FoldShard<State> {
     const live = this.kind.live(this.#state);
     try {
       this.flush();
-      await this.#log.whenIdle();
-      const from = this.#log.nextOffset;
+      await this.log.whenIdle();
+      const from = this.log.nextOffset;
       let chunk: FoldItem[] = [];
       let bytes = 0;
       for (const item of live) {
@@ -165,7 +177,7 @@ export class FoldShard<State> {
       await this.#write(chunk);
       this.#sinceCompaction = 0;
       const [result] = await this.#modules.metadata.propose([
-        { kind: 'trimShard', shard: this.#log.shard, startOffset: from },
+        { kind: 'trimShard', shard: this.log.shard, startOffset: from },
       ]);
       if (result instanceof Error) throw result;
     } finally {
@@ -204,11 +216,13 @@ export class FoldShard<State> {
     }
   }
 
-  async #load(from: Offset, to: Offset): Promise<void> {
-    const reader = new ShardReader(this.#modules.record().id, this.#modules.metadata, this.#modules.journal);
-    let offset = from;
+  /** Steps over lost ranges only where the loss was accepted. */
+  async #load(record: ShardRecord, to: Offset): Promise<void> {
+    const reader = new ShardReader(record.id, this.#modules.metadata, this.#modules.journal);
+    const accepted = record.lossAccepted ? { lost: () => undefined } : {};
+    let offset = record.startOffset;
     while (offset < to) {
-      const answer = await reader.read(offset, { maxBytes: readBytes, limit: to, lost: () => undefined });
+      const answer = await reader.read(offset, { maxBytes: readBytes, limit: to, ...accepted });
       for (const entry of answer.entries) this.#applyEntry(entry);
       offset = answer.nextOffset;
     }

@@ -30,6 +30,8 @@ export class Folds {
   readonly #modulesOf: (shard: ShardId) => ShardModules;
   readonly #logger: Logger;
   readonly #open = new Map<string, Fold<unknown>>();
+  /** Kinds that are being loaded, or could not be. */
+  readonly #missing = new Set<string>();
 
   constructor(topics: Topics, modulesOf: (shard: ShardId) => ShardModules, logger: Logger) {
     this.#topics = topics;
@@ -42,6 +44,7 @@ export class Folds {
    * loaded, none stays open: SHARD_UNAVAILABLE with `detail.shard` for one that lost records.
    */
   async open<State>(kind: FoldKind<State>): Promise<Fold<State>> {
+    this.#missing.add(kind.topic);
     const topic = await this.#topics.ensureInternal(kind.topic, kind.shards);
     const config = this.#topics.configOf(topic);
     const shards = topic.shards.map((id, index) => new FoldShard(kind, index, config, this.#modulesOf(id)));
@@ -61,7 +64,13 @@ export class Folds {
     }
     const fold = new Fold(kind, shards);
     this.#open.set(kind.topic, fold as Fold<unknown>);
+    this.#missing.delete(kind.topic);
     return fold;
+  }
+
+  /** Whether `floors` knows all cursors: every kind that was asked for is loaded. */
+  get complete(): boolean {
+    return this.#missing.size === 0;
   }
 
   /** Lowest offset per data shard that some state still has to read. */
@@ -89,10 +98,7 @@ export class Folds {
 
   async whenIdle(): Promise<void> {
     for (const fold of this.#open.values()) {
-      for (const shard of fold.shards) {
-        shard.flush();
-        await shard.log.whenIdle();
-      }
+      for (const shard of fold.shards) await shard.whenIdle();
     }
   }
 

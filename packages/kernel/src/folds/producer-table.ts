@@ -116,11 +116,16 @@ export class ProducerTable {
     }
   }
 
+  /**
+   * What the log holds so far: batches that have no offset yet are left out. They follow the snapshot in the log, or
+   * are lost and come again; a snapshot that named them would call the repetition a duplicate.
+   */
   encode(out: ByteWriter): void {
     out.u32(this.#producers.size).i64(this.#logTime);
     for (const [id, producer] of this.#producers) {
-      out.i64(id).u16(producer.epoch).i64(producer.lastTimestamp).u8(producer.kept.length);
-      for (const kept of producer.kept) {
+      const logged = producer.kept.filter((kept) => kept.batch === null);
+      out.i64(id).u16(producer.epoch).i64(producer.lastTimestamp).u8(logged.length);
+      for (const kept of logged) {
         out.u32(kept.firstSequence).u32(kept.lastSequence).i64(kept.baseOffset);
       }
     }
@@ -149,7 +154,9 @@ export class ProducerTable {
   #forgetIdle(): boolean {
     const before = this.#producers.size;
     for (const [id, producer] of this.#producers) {
-      if (this.#logTime - producer.lastTimestamp > idleMs) this.#producers.delete(id);
+      if (this.#logTime - producer.lastTimestamp <= idleMs) continue;
+      // Its batches may carry old timestamps while they are on their way.
+      if (producer.kept.every((kept) => kept.batch === null)) this.#producers.delete(id);
     }
     return this.#producers.size < before;
   }

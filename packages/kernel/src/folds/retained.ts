@@ -105,9 +105,25 @@ function count(state: RetainedState, usage: RetainedUsage, record: RetainedRecor
   usage.records += sign;
 }
 
-function* live(state: RetainedState): Iterable<FoldItem> {
-  for (const record of state.records.values()) yield retainedItem(record);
-  yield retainedMarker(state.appliedThrough);
+/**
+ * The state of the moment of the call. What changes while it is copied is left out: its own copy follows, or, after a
+ * crash, the data shard is applied again from `appliedThrough`, so nothing that is yielded may say more than that.
+ */
+function live(state: RetainedState): Iterable<FoldItem> {
+  return copyThrough(state, state.appliedThrough);
+}
+
+function* copyThrough(state: RetainedState, through: Offset): Iterable<FoldItem> {
+  for (const record of state.records.values()) {
+    if (record.sourceOffset < through) yield retainedItem(record);
+  }
+  yield retainedMarker(through);
+}
+
+/** The shard is closed: what it retains is no longer counted here. */
+export function forgetUsage(state: RetainedState, usage: RetainedUsage): void {
+  usage.records -= state.records.size;
+  usage.bytes -= state.bytes;
 }
 
 /** The record of the `__retained` shard that sets a subject. */

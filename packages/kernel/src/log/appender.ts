@@ -1,5 +1,4 @@
-import type { RobustError, ShardId } from '@robustmq/core';
-import type { KernelErrorCode } from '../errors.ts';
+import type { ShardId } from '@robustmq/core';
 import type {
   AppendAck,
   AppendEntry,
@@ -30,6 +29,7 @@ export class Appender implements AppendListener {
   #stream: AppendStream | null = null;
   #inflightBytes = 0;
   #admitting = true;
+  #stopped = false;
   #beforeFlush: () => void = () => undefined;
 
   constructor(journal: JournalClient, options: AppenderOptions) {
@@ -43,6 +43,7 @@ export class Appender implements AppendListener {
   }
 
   stop(): void {
+    this.#stopped = true;
     this.#stream?.close();
     this.#stream = null;
   }
@@ -101,12 +102,19 @@ export class Appender implements AppendListener {
   /** Closes the turn now: collects the entries of all dirty shards and sends them together. */
   flush(): void {
     this.#beforeFlush();
-    const stream = this.#stream;
-    if (stream === null || this.#dirty.size === 0) return;
+    if (this.#stopped || this.#dirty.size === 0) return;
     const entries: AppendEntry[] = [];
     for (const log of this.#dirty) log.drain(entries);
     this.#dirty.clear();
-    if (entries.length > 0) stream.send(entries);
+    if (entries.length === 0) return;
+    try {
+      // After a stream broke, the logs that are opened again go on with a new one.
+      this.#stream ??= this.#journal.openAppendStream(this);
+    } catch (error) {
+      this.closed(error as Error);
+      return;
+    }
+    this.#stream.send(entries);
   }
 
   acks(acks: readonly AppendAck[]): void {
@@ -123,7 +131,6 @@ export class Appender implements AppendListener {
 
   closed(error: Error | null): void {
     this.#stream = null;
-    for (const log of [...this.#logs.values()])
-      log.disconnected(error as RobustError<KernelErrorCode> | null);
+    for (const log of [...this.#logs.values()]) log.disconnected(error);
   }
 }

@@ -11,6 +11,10 @@ import { LogBatch } from './log-batch.ts';
 
 /** Offsets that may be acknowledged before they are durable are reserved in steps of this (docs/storage.md 4.5). */
 export const offsetLimitStep = 2 ** 20;
+/** Offsets of one entry, at most: as many as one batch can have. */
+const entryCountMax = 2 ** 31 - 1;
+/** Pause before entries that found the disk full are sent again. */
+const fullRetryMs = 250;
 /** Snapshot entries are cut at this many bytes. */
 const snapshotChunkBytes = 1024 * 1024;
 
@@ -27,9 +31,8 @@ export interface ShardLogEvents {
 }
 
 interface InflightEntry {
-  readonly entryId: number;
+  readonly entry: AppendEntry;
   readonly batches: readonly LogBatch[];
-  readonly bytes: number;
   readonly endOffset: Offset;
 }
 
@@ -40,19 +43,27 @@ interface InflightEntry {
  */
 export class ShardLog {
   readonly shard: ShardId;
-  /** Replaced when the topic is configured anew; storage class and flush policy stay as they were at the open. */
-  config: TopicConfig;
   readonly #epoch: Epoch;
   readonly #modules: { metadata: Metadata; appender: Appender; clock: Clock };
   readonly #events: ShardLogEvents;
-  readonly #durability: Durability;
+  #config: TopicConfig;
+  #durability: Durability;
   #staged: LogBatch[] = [];
   #inflight: InflightEntry[] = [];
   #inflightHead = 0;
   #nextOffset: Offset;
   #committed: Offset;
   #segment: { id: SegmentId; baseOffset: Offset; openedAt: number } | null = null;
+  /** A roll is due or under way: no entry is made. */
   #rolling = false;
+  /** Its outcome is awaited. */
+  #rollPending = false;
+  /** The next step of offsets was asked for. */
+  #raising = false;
+  /** The journal had no room from this entry on, -1: it has. */
+  #resendFrom = -1;
+  /** Nothing is sent until the pause after such a refusal is over. */
+  #stalled = false;
   #failed: RobustError<KernelErrorCode> | null = null;
   #entryId = 0;
   #previousCrc = 0;
@@ -70,19 +81,24 @@ export class ShardLog {
   ) {
     this.shard = record.id;
     this.#epoch = record.ownerEpoch;
-    this.config = config;
+    this.#config = config;
     this.#nextOffset = nextOffset;
     this.#committed = nextOffset;
     this.#offsetLimit = record.offsetLimit;
     this.#modules = modules;
     this.#events = events;
-    this.#durability =
-      config.storage === 'memory'
-        ? { kind: 'memory' }
-        : config.flush === 'interval'
-          ? { kind: 'interval', ms: config.flushIntervalMs }
-          : { kind: 'always' };
+    this.#durability = durabilityOf(config);
     modules.appender.attach(this);
+  }
+
+  get config(): TopicConfig {
+    return this.#config;
+  }
+
+  /** The topic is configured anew: holds for what is sent from now on. */
+  set config(config: TopicConfig) {
+    this.#config = config;
+    this.#durability = durabilityOf(config);
   }
 
   /** The offset the next record gets. */
@@ -121,10 +137,16 @@ export class ShardLog {
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
-  /** Seals the open segment if it is old enough and not empty; called by the retention pass. */
+  /**
+   * Seals the open segment if it holds records and is old enough, or if retention wants them gone; called by the
+   * retention pass. State at its head alone is no reason: an idle shard would roll for ever.
+   */
   rollIfOld(now: number): void {
     const segment = this.#segment;
-    if (segment === null || this.#entryId === 0 || now - segment.openedAt < this.config.segmentMs) return;
+    if (segment === null || this.#nextOffset === segment.baseOffset) return;
+    const { segmentMs, retentionMs } = this.#config;
+    const expired = retentionMs >= 0 && this.#maxTimestamp >= 0 && now - this.#maxTimestamp > retentionMs;
+    if (!expired && now - segment.openedAt < segmentMs) return;
     this.#rolling = true;
     this.#rollWhenQuiet();
   }
@@ -136,7 +158,9 @@ export class ShardLog {
 
   /** Moves what is staged into entries, as far as the segment, the roll and the offset limit allow. */
   drain(out: AppendEntry[]): void {
-    if (this.#failed !== null || this.#staged.length === 0 || this.#rolling) return;
+    if (this.#failed !== null || this.#stalled) return;
+    if (this.#resendFrom >= 0) this.#resend(out);
+    if (this.#staged.length === 0 || this.#rolling) return;
     if (this.#segment === null) {
       this.#rolling = true;
       this.#rollWhenQuiet();
@@ -147,10 +171,10 @@ export class ShardLog {
     let at = 0;
     while (at < staged.length && !this.#rolling) {
       const run = entryRun(staged, at);
-      if (this.#durability.kind !== 'always' && !this.#reserve(run.count)) break;
+      if (!this.#reserve(run.count)) break;
       out.push(this.#entry(staged.slice(at, run.end), run.count, run.bytes));
       at = run.end;
-      if (this.#segmentBytes >= this.config.segmentBytes) this.#rolling = true;
+      if (this.#segmentBytes >= this.#config.segmentBytes) this.#rolling = true;
     }
     if (at === 0) return;
     const taken = at === staged.length ? staged : staged.slice(0, at);
@@ -161,17 +185,16 @@ export class ShardLog {
 
   acknowledged(ack: AppendAck): void {
     if (this.#failed !== null || ack.segment !== this.#segment?.id) return;
-    const upTo = this.#durability.kind === 'always' ? ack.durableUpTo : ack.receivedUpTo;
     const inflight = this.#inflight;
     const from = this.#committed;
     const batches: LogBatch[] = [];
     let bytes = 0;
     while (this.#inflightHead < inflight.length) {
       const entry = inflight[this.#inflightHead]!;
-      if (entry.entryId > upTo) break;
+      if (entry.entry.entryId > ackedUpTo(ack, entry.entry.durability)) break;
       this.#inflightHead++;
       for (const batch of entry.batches) batches.push(batch);
-      bytes += entry.bytes;
+      bytes += entry.entry.payloadBytes;
       this.#committed = entry.endOffset;
     }
     if (this.#inflightHead === inflight.length) {
@@ -191,7 +214,11 @@ export class ShardLog {
   }
 
   refused(refusal: AppendRefusal): void {
-    if (refusal.segment !== this.#segment?.id) return;
+    if (this.#failed !== null || refusal.segment !== this.#segment?.id) return;
+    if (refusal.code === 'STORAGE_FULL' || (refusal.code === 'JOURNAL_GAP' && this.#resendFrom >= 0)) {
+      this.#stall(refusal.entryId);
+      return;
+    }
     this.#fail(
       new RobustError('OUTCOME_UNKNOWN', `the journal refused an entry: ${refusal.code}`, {
         retriable: true,
@@ -203,6 +230,29 @@ export class ShardLog {
 
   disconnected(cause: Error | null): void {
     this.#fail(new RobustError('OUTCOME_UNKNOWN', 'the journal is gone', { retriable: true, cause }), true);
+  }
+
+  /**
+   * The journal has no room for an entry and so none for those behind it: nothing of them is stored, so the same
+   * entries are sent again until there is. A full disk ends no shard and drops nothing (docs/storage.md 4.6).
+   */
+  #stall(entryId: number): void {
+    if (this.#resendFrom >= 0 && this.#resendFrom <= entryId) return;
+    this.#resendFrom = entryId;
+    if (this.#stalled) return;
+    this.#stalled = true;
+    this.#modules.clock.after(fullRetryMs, () => {
+      this.#stalled = false;
+      if (this.#failed === null) this.#modules.appender.dirty(this);
+    });
+  }
+
+  #resend(out: AppendEntry[]): void {
+    for (let at = this.#inflightHead; at < this.#inflight.length; at++) {
+      const { entry } = this.#inflight[at]!;
+      if (entry.entryId >= this.#resendFrom) out.push(entry);
+    }
+    this.#resendFrom = -1;
   }
 
   #entry(batches: LogBatch[], count: number, payloadBytes: number): AppendEntry {
@@ -245,8 +295,7 @@ export class ShardLog {
     );
     this.#previousCrc = entryCrcOf(header);
     this.#segmentBytes += entryHeaderBytes + payloadBytes;
-    this.#inflight.push({ entryId, batches, bytes: payloadBytes, endOffset: offset });
-    return {
+    const entry: AppendEntry = {
       shard: this.shard,
       segment: segment.id,
       entryId,
@@ -256,35 +305,39 @@ export class ShardLog {
       payloadBytes,
       durability: this.#durability,
     };
+    this.#inflight.push({ entry, batches, endOffset: offset });
+    return entry;
   }
 
   /** Whether offsets up to `count` more may be used; asks metadata for the next step when they run out. */
   #reserve(count: number): boolean {
-    if (this.#nextOffset + count <= this.#offsetLimit) return true;
-    if (!this.#rolling) void this.#raiseLimit();
+    if (this.#durability.kind === 'always' || this.#nextOffset + count <= this.#offsetLimit) return true;
+    if (!this.#raising)
+      void this.#raiseLimit(count).catch((error: Error) => this.#fail(asKernelError(error), true));
     return false;
   }
 
-  async #raiseLimit(): Promise<void> {
-    this.#rolling = true;
-    const limit = Math.max(this.#nextOffset, this.#offsetLimit) + offsetLimitStep;
+  /** Touches no segment, so it may overlap with a roll: each waits for its own outcome. */
+  async #raiseLimit(count: number): Promise<void> {
+    this.#raising = true;
+    const limit = Math.max(this.#nextOffset + count, this.#offsetLimit) + offsetLimitStep;
     const [result] = await this.#modules.metadata.propose([
       { kind: 'raiseOffsetLimit', shard: this.shard, epoch: this.#epoch, limit },
     ]);
-    if (result instanceof Error) this.#fail(asKernelError(result), true);
-    else {
-      this.#offsetLimit = limit;
-      this.#rolling = false;
-      this.#modules.appender.dirty(this);
+    this.#raising = false;
+    if (this.#failed !== null) return;
+    if (result instanceof Error) {
+      this.#fail(asKernelError(result), true);
+      return;
     }
+    this.#offsetLimit = limit;
+    this.#modules.appender.dirty(this);
   }
 
   #rollWhenQuiet(): void {
     if (this.#inflightHead < this.#inflight.length || this.#failed !== null) return;
     void this.#roll().catch((error: Error) => this.#fail(asKernelError(error), true));
   }
-
-  #rollPending = false;
 
   async #roll(): Promise<void> {
     if (this.#rollPending) return;
@@ -312,11 +365,8 @@ export class ShardLog {
       return;
     }
     assert(segment.baseOffset === this.#nextOffset, 'segments are contiguous (I3)');
-    this.#segment = {
-      id: segment.id,
-      baseOffset: segment.baseOffset,
-      openedAt: this.#modules.clock.now(),
-    };
+    const openedAt = this.#modules.clock.now();
+    this.#segment = { id: segment.id, baseOffset: segment.baseOffset, openedAt };
     this.#entryId = 0;
     this.#previousCrc = 0;
     this.#segmentBytes = 0;
@@ -388,11 +438,23 @@ function entryRun(staged: readonly LogBatch[], start: number): { end: number; co
     const next = staged[end]!;
     if (next.brokerEncoded !== first.brokerEncoded || next.flags !== first.flags) break;
     if (bytes + next.bytes > entryBytesMax - entryHeaderBytes) break;
+    // Compressed batches may say that they hold two thousand million records each.
+    if (count + next.count > entryCountMax) break;
     bytes += next.bytes;
     count += next.count;
     end++;
   }
   return { end, count, bytes };
+}
+
+/** The entry id up to which an acknowledgement counts, by what the entry was sent with. */
+function ackedUpTo(ack: AppendAck, durability: Durability): number {
+  return durability.kind === 'always' ? ack.durableUpTo : ack.receivedUpTo;
+}
+
+function durabilityOf(config: TopicConfig): Durability {
+  if (config.storage === 'memory') return { kind: 'memory' };
+  return config.flush === 'interval' ? { kind: 'interval', ms: config.flushIntervalMs } : { kind: 'always' };
 }
 
 function unknownRoll(): RobustError<KernelErrorCode> {

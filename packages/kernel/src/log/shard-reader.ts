@@ -1,7 +1,13 @@
 import { RobustError } from '@robustmq/core';
 import type { Offset, ShardId } from '@robustmq/core';
 import type { KernelErrorCode } from '../errors.ts';
-import type { BlockFilter, JournalClient, ReadAnswer, ReadRequest } from '../ports/journal-client.ts';
+import type {
+  BlockFilter,
+  JournalClient,
+  ReadAnswer,
+  ReadRequest,
+  StoredEntry,
+} from '../ports/journal-client.ts';
 import type { Metadata, SegmentRecord, ShardRecord } from '../ports/metadata.ts';
 
 export interface ReadOptions {
@@ -13,6 +19,8 @@ export interface ReadOptions {
   readonly lost?: (from: Offset, to: Offset) => void;
 }
 
+const headBytes = 1024 * 1024;
+const unreadable = new Set(['JOURNAL_DATA_LOST', 'JOURNAL_SEGMENT_UNKNOWN']);
 const nothing: ReadAnswer = { entries: [], nextOffset: 0 };
 
 /**
@@ -34,7 +42,11 @@ export class ShardReader {
   readCached(offset: Offset, options: ReadOptions): ReadAnswer | null {
     const request = this.#request(offset, options);
     if (!('segment' in request)) return request;
-    return this.#journal.readCached(request);
+    try {
+      return this.#journal.readCached(request);
+    } catch (error) {
+      return stepOver(error, request, options);
+    }
   }
 
   /**
@@ -44,7 +56,27 @@ export class ShardReader {
   async read(offset: Offset, options: ReadOptions): Promise<ReadAnswer> {
     const request = this.#request(offset, options);
     if (!('segment' in request)) return request;
-    return this.#journal.readCached(request) ?? (await this.#journal.read(request));
+    try {
+      return this.#journal.readCached(request) ?? (await this.#journal.read(request));
+    } catch (error) {
+      return stepOver(error, request, options);
+    }
+  }
+
+  /**
+   * Control entries at the beginning of a segment, which may hold no record at all; none when they can't be read. A
+   * read by offsets finds them only where a record follows.
+   */
+  async head(segment: SegmentRecord): Promise<readonly StoredEntry[]> {
+    const at = segment.baseOffset;
+    const request = { shard: this.#shard, segment: segment.id, offset: at, limit: at, maxBytes: headBytes };
+    try {
+      const answer = this.#journal.readCached(request) ?? (await this.#journal.read(request));
+      return answer.entries;
+    } catch (error) {
+      if (error instanceof RobustError && unreadable.has(error.code)) return [];
+      throw error;
+    }
   }
 
   /** First record at or above `offset` in the log whose timestamp is at least `timestamp`: where to start looking. */
@@ -118,6 +150,17 @@ export function segmentAt(record: ShardRecord, offset: Offset): SegmentRecord | 
   const segment = record.segments[low];
   if (segment === undefined || segment.baseOffset > offset) return null;
   return segment.state === 'sealed' && segment.endOffset <= offset ? null : segment;
+}
+
+/** Damage that the journal met while reading, and no recovery has recorded: passed like a recorded hole. */
+function stepOver(error: unknown, request: ReadRequest, options: ReadOptions): ReadAnswer {
+  if (!(error instanceof RobustError) || error.code !== 'JOURNAL_DATA_LOST') throw error;
+  const { from, to } = error.detail;
+  if (options.lost === undefined || typeof from !== 'number' || typeof to !== 'number') throw error;
+  if (to <= request.offset) throw error;
+  const end = Math.min(to, request.limit);
+  options.lost(Math.max(from, request.offset), end);
+  return { ...nothing, nextOffset: end };
 }
 
 function dataLost(shard: ShardId, from: Offset, to: Offset): RobustError<KernelErrorCode> {

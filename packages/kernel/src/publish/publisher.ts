@@ -93,6 +93,12 @@ export class Publisher {
     this.#stopping = true;
   }
 
+  /** Tells everyone who still waits for a shard to open. */
+  close(error: RobustError<KernelErrorCode>): void {
+    for (const publisher of this.#shards.values()) publisher.drop(error);
+    this.#shards.clear();
+  }
+
   /** Forgets a shard that is gone or lost; open messages are told. */
   forget(shard: ShardId, error: RobustError<KernelErrorCode>): void {
     this.#shards.get(shard)?.drop(error);

@@ -33,7 +33,7 @@ export async function recoverShard(modules: ShardModules, config: TopicConfig): 
       detail: { shard: record.id, epoch: record.ownerEpoch, seen: answer?.epoch },
     });
   }
-  const hole = holeBehind(answer.endOffset, answer.status === 'lost' ? answer.lostTo : null, record, config);
+  const hole = holeBehind(answer.endOffset, answer.status === 'lost' ? answer.lostTo : null, record);
   const commands: MetadataCommand[] = [
     {
       kind: 'rollSegment',
@@ -58,17 +58,14 @@ export async function recoverShard(modules: ShardModules, config: TopicConfig): 
   return next;
 }
 
-function holeBehind(
-  endOffset: Offset,
-  lostTo: Offset | null,
-  record: ShardRecord,
-  config: TopicConfig,
-): Hole | null {
-  if (lostTo !== null && lostTo > endOffset) return { from: endOffset, to: lostTo, kind: 'lost' };
-  const volatile = config.storage === 'memory' || config.flush === 'interval';
-  if (volatile && record.offsetLimit > endOffset)
-    return { from: endOffset, to: record.offsetLimit, kind: 'skipped' };
-  return null;
+/**
+ * Offsets below the limit may have been given out and acknowledged from memory, whatever the topic is configured to do
+ * now: none of them is used again.
+ */
+function holeBehind(endOffset: Offset, lostTo: Offset | null, record: ShardRecord): Hole | null {
+  const to = Math.max(lostTo ?? 0, record.offsetLimit);
+  if (to <= endOffset) return null;
+  return { from: endOffset, to, kind: lostTo !== null && lostTo > endOffset ? 'lost' : 'skipped' };
 }
 
 /** The offset behind everything that the shard's metadata names. */

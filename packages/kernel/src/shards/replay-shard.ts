@@ -4,15 +4,15 @@ import { entryFlag } from '../log/entry.ts';
 import type { ShardReader } from '../log/shard-reader.ts';
 import type { SubjectTable } from '../names/subject-table.ts';
 import type { StoredEntry } from '../ports/journal-client.ts';
-import type { ShardRecord } from '../ports/metadata.ts';
+import type { SegmentRecord, ShardRecord } from '../ports/metadata.ts';
 import { MqHeaderReader } from '../names/mq-header.ts';
 import type { Shard } from './shard.ts';
 
 const readBytes = 1024 * 1024;
 
 /**
- * Rebuilds a data shard's state by reading its log: idempotence and tokens from the snapshot at the head of the newest
- * segment that has entries, retained records from where their copies end.
+ * Rebuilds a data shard's state by reading its log: idempotence and tokens from the newest segment with a whole snapshot
+ * at its head, retained records from where their copies end.
  */
 export class ShardReplay {
   readonly #shard: Shard;
@@ -21,6 +21,7 @@ export class ShardReplay {
   readonly #cursor = new HeaderCursor();
   readonly #mq = new MqHeaderReader();
   #snapshot: Buffer[] = [];
+  #hasState = false;
   #stateFrom: Offset = 0;
   #retainedFrom: Offset = 0;
 
@@ -31,8 +32,7 @@ export class ShardReplay {
 
   /** Reads `[.., next)`; throws as the reader. */
   async run(reader: ShardReader, record: ShardRecord, next: Offset): Promise<void> {
-    const head = record.segments.findLast((segment) => segment.endEntry >= 0);
-    this.#stateFrom = Math.max(head?.baseOffset ?? next, record.startOffset);
+    this.#stateFrom = Math.max(await this.#restored(reader, record.segments, next), record.startOffset);
     this.#retainedFrom = Math.max(this.#shard.retained?.appliedThrough ?? next, record.startOffset);
     let offset = Math.min(this.#stateFrom, this.#retainedFrom);
     while (offset < next) {
@@ -40,6 +40,22 @@ export class ShardReplay {
       for (const entry of answer.entries) this.#entry(entry);
       offset = answer.nextOffset;
     }
+  }
+
+  /**
+   * Restores the newest snapshot that is whole, and returns from where the log is applied on top of it. The newest
+   * segment may hold nothing else, or only a part of its snapshot, when its writer died.
+   */
+  async #restored(reader: ShardReader, segments: readonly SegmentRecord[], next: Offset): Promise<Offset> {
+    let from = next;
+    for (const segment of segments.toReversed()) {
+      if (segment.endEntry < 0) continue;
+      from = segment.baseOffset;
+      this.#stateFrom = from;
+      for (const entry of await reader.head(segment)) this.#entry(entry);
+      if (this.#hasState) break;
+    }
+    return from;
   }
 
   #entry(entry: StoredEntry): void {
@@ -70,7 +86,9 @@ export class ShardReplay {
     const part = entry.payload.readUInt32BE(0);
     if (part === 0) this.#snapshot = [];
     this.#snapshot.push(entry.payload.subarray(8));
-    if (part + 1 === entry.payload.readUInt32BE(4)) this.#shard.restore(Buffer.concat(this.#snapshot));
+    if (part + 1 !== entry.payload.readUInt32BE(4) || this.#snapshot.length !== part + 1) return;
+    this.#shard.restore(Buffer.concat(this.#snapshot));
+    this.#hasState = true;
   }
 
   /** Tokens and retained records of one broker-encoded batch: both are told by the `mq` header. */

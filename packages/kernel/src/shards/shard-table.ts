@@ -2,16 +2,14 @@ import { RobustError } from '@robustmq/core';
 import type { Clock, Logger, ShardId } from '@robustmq/core';
 import type { KernelErrorCode } from '../errors.ts';
 import { FoldShard } from '../folds/fold-shard.ts';
-import { retainedKind, retainedTopic } from '../folds/retained.ts';
+import { forgetUsage, retainedKind, retainedTopic } from '../folds/retained.ts';
 import type { RetainedState, RetainedUsage } from '../folds/retained.ts';
 import type { Appender } from '../log/appender.ts';
 import { asKernelError } from '../log/shard-log.ts';
 import type { JournalClient } from '../ports/journal-client.ts';
 import type { SubjectTable } from '../names/subject-table.ts';
 import type { Metadata, ShardRecord, TopicRecord } from '../ports/metadata.ts';
-import { topicKey } from '../ports/metadata.ts';
 import type { Topics } from '../topics.ts';
-import { systemTenant } from '../topics.ts';
 import type { ShardModules } from './recover-shard.ts';
 import type { ShardRoutes } from './shard.ts';
 import { Shard } from './shard.ts';
@@ -74,7 +72,7 @@ export class ShardTable {
     shard?.close(error);
     const retained = this.#retained.get(id);
     this.#retained.delete(id);
-    retained?.close(error);
+    if (retained !== undefined) this.#close(retained, error);
   }
 
   modulesOf(id: ShardId): ShardModules {
@@ -87,12 +85,24 @@ export class ShardTable {
     const record = recordOf(metadata, id);
     const topic = metadata.image.topics.get(record.topic);
     if (topic === undefined || topic.internal) throw notFound(id);
+    let retained: FoldShard<RetainedState> | null = null;
+    let lost: RobustError<KernelErrorCode> | null = null;
     try {
-      const retained = topics.retains(topic) ? await this.#openRetained(topic, record) : null;
+      if (topics.retains(topic)) {
+        retained = await this.#retainedOf(topic, record);
+        await retained.open((error) => {
+          lost = error;
+          const ready = this.#ready.get(id);
+          if (ready !== undefined) this.#routes.failed(ready, error);
+        });
+      }
       const modules = this.modulesOf(id);
       const config = topics.configOf(topic);
       const shard = new Shard({ topic, config, modules, routes: this.#routes, retained, usage, subjects });
       await shard.open();
+      // While it was opened the shard of copies may have been lost, or the topic deleted.
+      if (lost !== null) throw lost as RobustError<KernelErrorCode>;
+      recordOf(metadata, id);
       this.#ready.set(id, shard);
       if (retained !== null) {
         this.#retained.set(id, retained);
@@ -102,19 +112,25 @@ export class ShardTable {
       return shard;
     } catch (error) {
       this.#modules.logger.error({ error, shard: id, topic: topic.name }, 'a shard could not be opened');
-      throw asKernelError(error as Error);
+      const known = asKernelError(error as Error);
+      if (retained !== null) this.#close(retained, known);
+      throw known;
     }
   }
 
-  async #openRetained(topic: TopicRecord, record: ShardRecord): Promise<FoldShard<RetainedState> | null> {
-    const { metadata, topics, usage } = this.#modules;
-    const beside = metadata.image.topicsByName.get(topicKey(systemTenant, retainedTopic(topic.id)));
-    const shard = beside?.shards[record.index];
-    if (beside === undefined || shard === undefined) return null;
+  /** The shard of copies beside a data shard; its topic is made here if it is not there yet. */
+  async #retainedOf(topic: TopicRecord, record: ShardRecord): Promise<FoldShard<RetainedState>> {
+    const { topics, usage } = this.#modules;
+    const beside = await topics.ensureInternal(retainedTopic(topic.id), topic.shards.length);
+    const shard = beside.shards[record.index];
+    if (shard === undefined) throw notFound(record.id);
     const kind = retainedKind(topic.id, beside.shards.length, usage);
-    const fold = new FoldShard(kind, record.index, topics.configOf(beside), this.modulesOf(shard));
-    await fold.open((error) => this.#routes.failed(this.#ready.get(record.id)!, error));
-    return fold;
+    return new FoldShard(kind, record.index, topics.configOf(beside), this.modulesOf(shard));
+  }
+
+  #close(retained: FoldShard<RetainedState>, error: RobustError<KernelErrorCode>): void {
+    retained.close(error);
+    forgetUsage(retained.state, this.#modules.usage);
   }
 }
 

@@ -48,7 +48,6 @@ export interface ShardOptions {
 export class Shard {
   readonly id: ShardId;
   readonly index: number;
-  readonly topic: TopicRecord;
   readonly producers = new ProducerTable();
   readonly tokens = new TokenTable();
   readonly #options: ShardOptions;
@@ -61,9 +60,14 @@ export class Shard {
     const record = options.modules.record();
     this.id = record.id;
     this.index = record.index;
-    this.topic = options.topic;
     this.#options = options;
     this.#reader = new ShardReader(record.id, options.modules.metadata, options.modules.journal);
+  }
+
+  /** As it is configured now. */
+  get topic(): TopicRecord {
+    const { topic, modules } = this.#options;
+    return modules.metadata.image.topics.get(topic.id) ?? topic;
   }
 
   get config(): TopicConfig {
