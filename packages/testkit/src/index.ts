@@ -1,10 +1,12 @@
 export { MemoryJournal } from './memory-journal.ts';
-export type { MemoryStorage } from './memory-kernel.ts';
+export type { MemoryKernelOptions, MemoryStorage } from './memory-kernel.ts';
 export { createMemoryStorage, startKernel } from './memory-kernel.ts';
 export type { ListenerName, ServerExit, ServerPorts, ServerProcessOptions } from './server-process.ts';
 export { freePorts, runRobustmq, ServerProcess } from './server-process.ts';
 export type { ConnectInput, PublishInput } from './mqtt-client.ts';
 export { MqttClient } from './mqtt-client.ts';
+export type { MqttBrokerOptions } from './mqtt-broker.ts';
+export { MqttBroker } from './mqtt-broker.ts';
 export { waitUntil } from './wait-until.ts';
 export type { CommandResult } from './command.ts';
 export { hasCommand, runCommand } from './command.ts';

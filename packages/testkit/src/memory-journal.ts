@@ -30,12 +30,18 @@ export class MemoryJournal implements JournalClient {
   readonly #segments = new Map<SegmentId, Segment>();
   readonly #fences = new Map<ShardId, number>();
   #held: (() => void)[] | null = null;
+  /** Rises with every crash: streams from before are dead. */
+  #life = 0;
 
   openAppendStream(listener: AppendListener): AppendStream {
+    const life = this.#life;
     return {
       send: (entries) => {
+        if (life !== this.#life) return;
         const acks = entries.map((entry) => this.#append(entry));
-        const answer = (): void => listener.acks(acks);
+        const answer = (): void => {
+          if (life === this.#life) listener.acks(acks);
+        };
         if (this.#held !== null) this.#held.push(answer);
         else setImmediate(answer);
       },
@@ -45,6 +51,12 @@ export class MemoryJournal implements JournalClient {
 
   hold(): void {
     this.#held ??= [];
+  }
+
+  /** The broker that writes here is gone from now on: nothing of it arrives, and it hears nothing. */
+  crash(): void {
+    this.#life++;
+    this.#held = null;
   }
 
   release(): void {

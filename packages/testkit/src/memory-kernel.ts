@@ -1,6 +1,7 @@
 import type { NodeId } from '@robustmq/core';
 import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
 import { Kernel, LocalMesh } from '@robustmq/kernel';
+import type { KernelModules, KernelOptions } from '@robustmq/kernel';
 import type { VolatileMetadata } from '@robustmq/meta';
 import { createVolatileMetadata } from '@robustmq/meta';
 import { MemoryJournal } from './memory-journal.ts';
@@ -20,8 +21,19 @@ export async function createMemoryStorage(): Promise<MemoryStorage> {
   return { metadata, journal };
 }
 
-/** Starts a kernel on it, as the standalone server does; the last one must have stopped. */
-export async function startKernel({ metadata, journal }: MemoryStorage): Promise<Kernel> {
+/** What a test wants otherwise than it is by default. */
+export interface MemoryKernelOptions {
+  readonly modules?: Partial<KernelModules>;
+  readonly options?: Partial<KernelOptions>;
+  /** Configuration of the default topic. */
+  readonly defaultTopicConfig?: ReadonlyMap<string, string>;
+}
+
+/** Starts a kernel on it, as the standalone server does; the last one must have stopped, or crashed. */
+export async function startKernel(
+  { metadata, journal }: MemoryStorage,
+  { modules, options, defaultTopicConfig = new Map() }: MemoryKernelOptions = {},
+): Promise<Kernel> {
   const nodeId = 1 as NodeId;
   const kernel = new Kernel(
     {
@@ -31,10 +43,11 @@ export async function startKernel({ metadata, journal }: MemoryStorage): Promise
         tenant: 'default',
         defaultTopic: 'mqtt',
         defaultTopicShards: 4,
-        defaultTopicConfig: new Map(),
+        defaultTopicConfig,
         autoCreateShards: 4,
         autoCreateMax: 1000,
       },
+      ...options,
     },
     {
       metadata,
@@ -43,6 +56,7 @@ export async function startKernel({ metadata, journal }: MemoryStorage): Promise
       clock: systemClock,
       random: systemRandom,
       logger: silentLogger,
+      ...modules,
     },
   );
   await kernel.start();

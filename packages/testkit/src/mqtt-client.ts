@@ -1,20 +1,43 @@
 import { connect } from 'node:net';
-import type { Socket } from 'node:net';
 import { encodePacket, PacketCollector, PacketReader } from '@robustmq/mqtt-codec';
 import type {
+  AckKind,
   ConnackPacket,
   ConnectPacket,
   Packet,
   ProtocolVersion,
   PublishPacket,
+  Subscription,
 } from '@robustmq/mqtt-codec';
+import { WebSocket } from 'ws';
 
 const answerTimeoutMs = 5000;
 
 /** What a test says of its CONNECT; the rest has the plainest value. */
 export type ConnectInput = Partial<Omit<ConnectPacket, 'type' | 'version'>>;
-/** A PUBLISH of which a test names what matters. */
-export type PublishInput = Partial<Omit<PublishPacket, 'type'>> & { readonly topic: string };
+/** A PUBLISH of which a test names what matters; the payload may be text. */
+export type PublishInput = Partial<Omit<PublishPacket, 'type' | 'payload'>> & {
+  readonly topic: string;
+  readonly payload?: Uint8Array | string;
+};
+
+/** Of a SUBSCRIBE, beside filters and QoS; `id` is the subscription identifier. */
+export type SubscribeOptions = Partial<Subscription> & { readonly packetId?: number; readonly id?: number };
+
+/** The packet of a type; one interface has four of them. */
+type PacketOf<Type, Each = Packet> = Each extends { type: infer Types }
+  ? Type extends Types
+    ? Each
+    : never
+  : never;
+
+/** The byte stream below a client. */
+interface Wire {
+  send(bytes: Uint8Array): void;
+  destroy(): void;
+  pause(): void;
+  resume(): void;
+}
 
 /**
  * One raw MQTT connection, for tests that look at single packets: sends any packet, and gives what comes in the order in
@@ -22,34 +45,60 @@ export type PublishInput = Partial<Omit<PublishPacket, 'type'>> & { readonly top
  */
 export class MqttClient {
   readonly version: ProtocolVersion;
-  readonly #socket: Socket;
   readonly #reader: PacketReader;
   readonly #packets: Packet[] = [];
+  #wire!: Wire;
   #waiting: ((packet: Packet | null) => void) | null = null;
   #closed = false;
   #closedListeners: (() => void)[] = [];
+  #receivedBytes = 0;
 
-  private constructor(socket: Socket, version: ProtocolVersion) {
+  private constructor(version: ProtocolVersion) {
     this.version = version;
-    this.#socket = socket;
     this.#reader = new PacketReader({ role: 'client', maxPacketBytes: 256 * 1024 * 1024 });
     this.#reader.version = version;
-    socket.setNoDelay(true);
-    socket.on('data', (chunk) => this.#data(chunk));
-    socket.on('error', () => undefined);
-    socket.on('close', () => {
-      this.#closed = true;
-      this.#waiting?.(null);
-      for (const listener of this.#closedListeners.splice(0)) listener();
-    });
   }
 
   /** Opens a connection without a word. */
   static open(port: number, version: ProtocolVersion): Promise<MqttClient> {
     return new Promise((resolve, reject) => {
+      const client = new MqttClient(version);
       const socket = connect(port, '127.0.0.1');
+      socket.setNoDelay(true);
       socket.once('error', reject);
-      socket.once('connect', () => resolve(new MqttClient(socket, version)));
+      socket.on('error', () => undefined);
+      socket.once('connect', () => resolve(client));
+      socket.on('data', (chunk) => client.#data(chunk));
+      socket.on('close', () => client.#lost());
+      client.#wire = {
+        send: (bytes) => void socket.write(bytes),
+        destroy: () => socket.destroy(),
+        pause: () => void socket.pause(),
+        resume: () => void socket.resume(),
+      };
+    });
+  }
+
+  /** Opens a WebSocket connection; rejects when it is refused. `protocol` null offers none. */
+  static openWebSocket(
+    url: string,
+    version: ProtocolVersion,
+    protocol: string | null = 'mqtt',
+  ): Promise<{ client: MqttClient; socket: WebSocket }> {
+    return new Promise((resolve, reject) => {
+      const client = new MqttClient(version);
+      const socket = protocol === null ? new WebSocket(url) : new WebSocket(url, protocol);
+      socket.once('error', reject);
+      socket.on('error', () => undefined);
+      socket.once('open', () => resolve({ client, socket }));
+      socket.on('message', (data) => client.#data(data as Buffer));
+      socket.on('close', () => client.#lost());
+      client.#wire = {
+        send: (bytes) => socket.send(bytes),
+        destroy: () => socket.terminate(),
+        pause: () => socket.pause(),
+        resume: () => socket.resume(),
+      };
     });
   }
 
@@ -75,6 +124,10 @@ export class MqttClient {
     return this.#packets;
   }
 
+  get receivedBytes(): number {
+    return this.#receivedBytes;
+  }
+
   sendConnect(input: ConnectInput = {}): void {
     this.send({
       type: 'connect',
@@ -91,47 +144,88 @@ export class MqttClient {
   }
 
   send(packet: Packet): void {
-    this.#socket.write(encodePacket(this.version, packet));
+    this.#wire.send(encodePacket(this.version, packet));
   }
 
   /** Any bytes. */
   sendBytes(bytes: Uint8Array): void {
-    this.#socket.write(bytes);
+    this.#wire.send(bytes);
   }
 
   publish(input: PublishInput): void {
+    const payload = input.payload ?? '';
     this.send({
       type: 'publish',
       qos: 0,
       retain: false,
       dup: false,
       packetId: 0,
-      payload: Buffer.alloc(0),
       properties: {},
       ...input,
+      payload: typeof payload === 'string' ? Buffer.from(payload) : payload,
     });
   }
 
-  /** Subscribes to filters at a QoS and returns the codes of SUBACK. */
-  async subscribe(filters: string | readonly string[], qos: 0 | 1 | 2, packetId = 1): Promise<number[]> {
+  /** Publishes at QoS 1 and waits for PUBACK; returns its code. */
+  async publishAcknowledged(input: PublishInput): Promise<number> {
+    this.publish({ qos: 1, packetId: 1, ...input });
+    return (await this.next('puback')).reasonCode;
+  }
+
+  ack(type: AckKind, packetId: number, reasonCode = 0): void {
+    this.send({ type, packetId, reasonCode, properties: {} });
+  }
+
+  /** Subscribes to filters at a QoS and returns the codes of SUBACK; a number is the packet id. */
+  async subscribe(
+    filters: string | readonly string[],
+    qos: 0 | 1 | 2,
+    how: number | SubscribeOptions = {},
+  ): Promise<number[]> {
     const list = typeof filters === 'string' ? [filters] : filters;
+    const options: SubscribeOptions = typeof how === 'number' ? { packetId: how } : how;
+    const { packetId = 1, id, ...rest } = options;
     const subscriptions = list.map((filter) => ({
       filter,
       qos,
       noLocal: false,
       retainAsPublished: false,
       retainHandling: 0 as const,
+      ...rest,
     }));
-    this.send({ type: 'subscribe', packetId, subscriptions, properties: {} });
+    const properties = id === undefined ? {} : { subscriptionIdentifiers: [id] };
+    this.send({ type: 'subscribe', packetId, subscriptions, properties });
     return (await this.next('suback')).reasonCodes;
   }
 
   /** The next packet, which has to be of this type. */
-  async next<Type extends Packet['type']>(type: Type): Promise<Extract<Packet, { type: Type }>> {
+  async next<Type extends Packet['type']>(type: Type): Promise<PacketOf<Type>> {
     const packet = await this.#take(answerTimeoutMs);
     if (packet === null) throw new Error(`the connection was closed before ${type}`);
     if (packet.type !== type) throw new Error(`${packet.type} came instead of ${type}`);
-    return packet as Extract<Packet, { type: Type }>;
+    return packet as PacketOf<Type>;
+  }
+
+  /** The next `count` messages, each acknowledged to its end before the next is awaited. */
+  async receive(count: number): Promise<PublishPacket[]> {
+    const messages: PublishPacket[] = [];
+    while (messages.length < count) {
+      const packet = await this.#take(answerTimeoutMs);
+      if (packet === null) throw new Error(`the connection was closed after ${messages.length} messages`);
+      if (packet.type === 'pubrel') this.ack('pubcomp', packet.packetId);
+      else if (packet.type !== 'publish') throw new Error(`${packet.type} came instead of publish`);
+      else {
+        messages.push(packet);
+        if (packet.qos === 1) this.ack('puback', packet.packetId);
+        if (packet.qos === 2) this.ack('pubrec', packet.packetId);
+      }
+    }
+    return messages;
+  }
+
+  /** As `receive`, but only the texts. */
+  async receiveTexts(count: number): Promise<string[]> {
+    return (await this.receive(count)).map((message) => Buffer.from(message.payload).toString());
   }
 
   /** Resolves to what came within `ms`, or null when nothing did. */
@@ -140,6 +234,18 @@ export class MqttClient {
       return await this.#take(ms);
     } catch {
       return null;
+    }
+  }
+
+  /** Resolves when the server has answered a PINGREQ: what it had to say before has come. Returns it. */
+  async settled(): Promise<Packet[]> {
+    this.send({ type: 'pingreq' });
+    const before: Packet[] = [];
+    for (;;) {
+      const packet = await this.#take(answerTimeoutMs);
+      if (packet === null) throw new Error('the connection was closed before pingresp');
+      if (packet.type === 'pingresp') return before;
+      before.push(packet);
     }
   }
 
@@ -156,26 +262,28 @@ export class MqttClient {
   }
 
   /** DISCONNECT and close. */
-  async disconnect(): Promise<void> {
-    this.send({ type: 'disconnect', reasonCode: 0, properties: {} });
+  async disconnect(sessionExpiry?: number): Promise<void> {
+    const properties = sessionExpiry === undefined ? {} : { sessionExpiry };
+    this.send({ type: 'disconnect', reasonCode: 0, properties });
     await this.whenClosed();
   }
 
   /** Closes without a word. */
   drop(): void {
-    this.#socket.destroy();
+    this.#wire.destroy();
   }
 
   /** Reads nothing any more, so that what the server sends piles up there. */
   stall(): void {
-    this.#socket.pause();
+    this.#wire.pause();
   }
 
   resume(): void {
-    this.#socket.resume();
+    this.#wire.resume();
   }
 
   #data(chunk: Buffer): void {
+    this.#receivedBytes += chunk.length;
     const collector = new PacketCollector();
     this.#reader.push(chunk, collector);
     for (const packet of collector.packets) {
@@ -184,6 +292,12 @@ export class MqttClient {
       if (waiting === null) this.#packets.push(packet);
       else waiting(packet);
     }
+  }
+
+  #lost(): void {
+    this.#closed = true;
+    this.#waiting?.(null);
+    for (const listener of this.#closedListeners.splice(0)) listener();
   }
 
   #take(timeoutMs: number): Promise<Packet | null> {

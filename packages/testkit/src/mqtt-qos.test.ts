@@ -1,0 +1,221 @@
+import type { ProtocolVersion, Qos } from '@robustmq/mqtt-codec';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { MqttBroker } from './mqtt-broker.ts';
+import type { MqttClient } from './mqtt-client.ts';
+
+const versions: readonly ProtocolVersion[] = [3, 4, 5];
+const quiet = 80;
+
+let broker: MqttBroker;
+
+beforeAll(async () => {
+  broker = await MqttBroker.start({ limits: { receiveMaximum: 20 } });
+});
+
+afterAll(async () => {
+  await broker[Symbol.asyncDispose]();
+});
+
+/** Publishes to the end of its exchange. */
+async function publish(client: MqttClient, topic: string, qos: Qos, payload: string): Promise<void> {
+  client.publish({ topic, qos, packetId: qos === 0 ? 0 : 7, payload });
+  if (qos === 1) expect(await client.next('puback')).toMatchObject({ packetId: 7, reasonCode: 0 });
+  if (qos < 2) return;
+  expect(await client.next('pubrec')).toMatchObject({ packetId: 7, reasonCode: 0 });
+  client.ack('pubrel', 7);
+  expect(await client.next('pubcomp')).toMatchObject({ packetId: 7, reasonCode: 0 });
+}
+
+for (const version of versions) {
+  describe(`QoS in MQTT version ${version}`, () => {
+    for (const published of [0, 1, 2] as const) {
+      for (const granted of [0, 1, 2] as const) {
+        const effective = Math.min(published, granted);
+        it(`delivers at ${effective} what is published at ${published} and granted at ${granted} (32)`, async () => {
+          const topic = `qos/${version}/${published}/${granted}`;
+          const subscriber = await broker.connect(version, { clientId: `s${version}${published}${granted}` });
+          const publisher = await broker.connect(version, { clientId: `p${version}${published}${granted}` });
+          expect(await subscriber.subscribe(topic, granted)).toEqual([granted]);
+          await publish(publisher, topic, published, 'once');
+          const message = await subscriber.next('publish');
+          expect(message).toMatchObject({ topic, qos: effective, dup: false, retain: false });
+          expect(Buffer.from(message.payload).toString()).toBe('once');
+          expect(message.packetId > 0).toBe(effective > 0);
+          if (effective === 1) subscriber.ack('puback', message.packetId);
+          if (effective === 2) {
+            subscriber.ack('pubrec', message.packetId);
+            expect(await subscriber.next('pubrel')).toMatchObject({ packetId: message.packetId });
+            subscriber.ack('pubcomp', message.packetId);
+          }
+          expect(await subscriber.settled()).toEqual([]);
+          subscriber.drop();
+          publisher.drop();
+        });
+      }
+    }
+
+    it('sends no more than the window while nothing is acknowledged, and goes on in order', async () => {
+      const window = 4;
+      const subscriber = await broker.connect(version, {
+        clientId: `window${version}`,
+        properties: version === 5 ? { receiveMaximum: window } : {},
+      });
+      const publisher = await broker.connect(version, { clientId: `filler${version}` });
+      const topic = `window/${version}`;
+      await subscriber.subscribe(topic, 1);
+      const count = version === 5 ? 40 : 1100;
+      for (let at = 0; at < count; at++) {
+        await publisher.publishAcknowledged({ topic, payload: String(at) });
+      }
+      const most = version === 5 ? window : 1024;
+      const first = await subscriber.settled();
+      expect(first).toHaveLength(most);
+      // Acknowledgements come in any order; here the last first.
+      for (const packet of first.reverse()) {
+        if (packet.type === 'publish') subscriber.ack('puback', packet.packetId);
+      }
+      const rest = await subscriber.receiveTexts(count - most);
+      expect(rest).toEqual(Array.from({ length: count - most }, (_, at) => String(most + at)));
+    });
+
+    it('keeps the order of one publisher at every QoS, over all shards', async () => {
+      const subscriber = await broker.connect(version, { clientId: `order${version}` });
+      const publisher = await broker.connect(version, { clientId: `order-p${version}` });
+      await subscriber.subscribe(`order/${version}/#`, 2);
+      for (let at = 0; at < 200; at++) {
+        const topic = `order/${version}/${at % 7}`;
+        publisher.publish({ topic, qos: 1, packetId: at + 1, payload: String(at) });
+        if (at % 20 === 19) for (let left = 20; left > 0; left--) await publisher.next('puback');
+      }
+      const messages = await subscriber.receive(200);
+      for (let subject = 0; subject < 7; subject++) {
+        const mine = messages.filter((message) => message.topic.endsWith(`/${subject}`));
+        const numbers = mine.map((message) => Number(Buffer.from(message.payload).toString()));
+        expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
+        expect(numbers.length).toBeGreaterThan(20);
+      }
+    });
+  });
+}
+
+describe('acknowledgements', () => {
+  it('come in the order of the publishes, whichever shard commits first', async () => {
+    const client = await broker.connect(5, { clientId: 'acks' });
+    for (let id = 1; id <= 20; id++) client.publish({ topic: `acks/${id}`, qos: 1, packetId: id });
+    for (let id = 1; id <= 20; id++) expect((await client.next('puback')).packetId).toBe(id);
+  });
+
+  it('never precede the commit (6)', async () => {
+    const client = await broker.connect(5, { clientId: 'hold' });
+    broker.storage.journal.hold();
+    client.publish({ topic: 'held', qos: 1, packetId: 1 });
+    client.publish({ topic: 'held', qos: 2, packetId: 2 });
+    expect(await client.settled()).toEqual([]);
+    broker.storage.journal.release();
+    await client.next('puback');
+    await client.next('pubrec');
+    broker.storage.journal.hold();
+    client.ack('pubrel', 2);
+    // This client's session is not kept, so its exchange ends in memory.
+    await client.next('pubcomp');
+    broker.storage.journal.release();
+  });
+
+  it('PUBCOMP of a kept session waits for the commit of the release', async () => {
+    const client = await broker.connect(5, { clientId: 'kept', properties: { sessionExpiry: 60 } });
+    client.publish({ topic: 'held', qos: 2, packetId: 2 });
+    await client.next('pubrec');
+    broker.storage.journal.hold();
+    client.ack('pubrel', 2);
+    expect(await client.settled()).toEqual([]);
+    broker.storage.journal.release();
+    expect((await client.next('pubcomp')).reasonCode).toBe(0);
+  });
+
+  it('a second PUBLISH with an open packet id gets another PUBREC and is no second message (18)', async () => {
+    const subscriber = await broker.connect(5, { clientId: 'again-s' });
+    await subscriber.subscribe('again', 2);
+    const client = await broker.connect(5, { clientId: 'again' });
+    client.publish({ topic: 'again', qos: 2, packetId: 9, payload: 'one' });
+    await client.next('pubrec');
+    client.publish({ topic: 'again', qos: 2, packetId: 9, dup: true, payload: 'one' });
+    await client.next('pubrec');
+    client.ack('pubrel', 9);
+    await client.next('pubcomp');
+    client.publish({ topic: 'again', qos: 2, packetId: 9, payload: 'two' });
+    await client.next('pubrec');
+    expect(await subscriber.receiveTexts(2)).toEqual(['one', 'two']);
+    expect((await subscriber.settled()).filter(({ type }) => type === 'publish')).toEqual([]);
+  });
+
+  it('PUBREL for an unknown id is told as such', async () => {
+    const client = await broker.connect(5, { clientId: 'unknown' });
+    client.ack('pubrel', 99);
+    expect(await client.next('pubcomp')).toMatchObject({ packetId: 99, reasonCode: 0x92 });
+    const old = await broker.connect(4, { clientId: 'unknown4' });
+    old.ack('pubrel', 99);
+    expect(await old.next('pubcomp')).toMatchObject({ packetId: 99 });
+  });
+
+  it('PUBREC with an error ends a message', async () => {
+    const subscriber = await broker.connect(5, { clientId: 'refuser', properties: { receiveMaximum: 1 } });
+    await subscriber.subscribe('refused', 2);
+    const client = await broker.connect(5, { clientId: 'refused-p' });
+    await publish(client, 'refused', 2, 'one');
+    await publish(client, 'refused', 2, 'two');
+    const first = await subscriber.next('publish');
+    subscriber.ack('pubrec', first.packetId, 0x80);
+    const second = await subscriber.next('publish');
+    expect(Buffer.from(second.payload).toString()).toBe('two');
+  });
+});
+
+describe('Receive Maximum of the server', () => {
+  it('is announced, and one more publish closes a version 5 client with 0x93 (21)', async () => {
+    const { client, connack } = await broker.connectWith(5, { clientId: 'greedy' });
+    expect(connack.properties.receiveMaximum).toBe(20);
+    broker.storage.journal.hold();
+    for (let id = 1; id <= 21; id++)
+      client.publish({ topic: 'greedy', qos: id % 2 === 0 ? 1 : 2, packetId: id });
+    expect(await client.next('disconnect')).toMatchObject({ reasonCode: 0x93 });
+    await client.whenClosed();
+    broker.storage.journal.release();
+  });
+
+  it('counts exchanges until PUBCOMP', async () => {
+    const client = await broker.connect(5, { clientId: 'greedy2' });
+    for (let id = 1; id <= 20; id++) client.publish({ topic: 'greedy', qos: 2, packetId: id });
+    for (let id = 1; id <= 20; id++) await client.next('pubrec');
+    client.ack('pubrel', 1);
+    await client.next('pubcomp');
+    client.publish({ topic: 'greedy', qos: 2, packetId: 1 });
+    await client.next('pubrec');
+    client.publish({ topic: 'greedy', qos: 1, packetId: 30 });
+    expect(await client.next('disconnect')).toMatchObject({ reasonCode: 0x93 });
+  });
+
+  it('pauses a version 3 client, which loses nothing and is not closed', async () => {
+    const client = await broker.connect(4, { clientId: 'paused', keepAlive: 1 });
+    broker.storage.journal.hold();
+    const count = 500;
+    for (let id = 1; id <= count; id++) {
+      client.publish({ topic: 'paused', qos: 1, packetId: id, payload: Buffer.alloc(1000) });
+    }
+    expect(await client.nothingWithin(2500)).toBeNull();
+    expect(client.closed).toBe(false);
+    broker.storage.journal.release();
+    for (let id = 1; id <= count; id++) expect((await client.next('puback')).packetId).toBe(id);
+  }, 30_000);
+});
+
+describe('a receiver that never acknowledges', () => {
+  it('still gets PINGRESP and SUBACK (56)', async () => {
+    const subscriber = await broker.connect(5, { clientId: 'mute', properties: { receiveMaximum: 2 } });
+    await subscriber.subscribe('mute', 1);
+    const client = await broker.connect(5, { clientId: 'mute-p' });
+    for (let at = 0; at < 10; at++) await client.publishAcknowledged({ topic: 'mute' });
+    expect(await subscriber.settled()).toHaveLength(2);
+    expect(await subscriber.subscribe('mute/other', 1, { packetId: 2 })).toEqual([1]);
+    expect(await subscriber.nothingWithin(quiet)).toBeNull();
+  });
+});
