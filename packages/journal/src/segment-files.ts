@@ -78,6 +78,7 @@ export class SegmentFiles {
       return await task(await handle.file);
     } finally {
       handle.users--;
+      this.#shrink();
     }
   }
 
@@ -173,15 +174,20 @@ export class SegmentFiles {
     segment.handle = handle;
     this.#open.set(segment, handle);
     this.#counters.openFiles = this.#open.size;
+    this.#shrink(segment);
+  }
+
+  /** Closes what is above the bound and not in use; `keep` is about to be. */
+  #shrink(keep: Segment | null = null): void {
     if (this.#open.size <= this.#limits.openFiles) return;
     for (const [oldest, idle] of this.#open) {
-      if (idle.users > 0 || oldest === segment) continue;
+      if (idle.users > 0 || oldest === keep) continue;
       this.#forget(oldest);
       void idle.file.then(
         (file) => file.close(),
         () => undefined,
       );
-      break;
+      if (this.#open.size <= this.#limits.openFiles) return;
     }
   }
 
