@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Kafka, logLevel } from 'kafkajs';
 import { runRobustmq, ServerProcess } from '@robustmq/testkit';
@@ -82,5 +82,36 @@ describe('a server whose group state lost acknowledged records', () => {
     const late = await ask('accept-loss', '1');
     expect(late.code).toBe(1);
     expect(late.stderr).toContain('no server answers');
+  });
+});
+
+describe('a server whose metadata is lost', () => {
+  it('does not start before that is accepted', async () => {
+    await using server = await ServerProcess.start();
+    const config = ['--config', server.configPath];
+    const running = await runRobustmq(['meta', 'accept-loss', ...config]);
+    expect(running.code).toBe(1);
+    expect(running.stderr).toContain('in use by another process');
+    // The second start takes what it needs from the snapshot: the log's first files are free from then on.
+    await server.stop();
+    await server.start();
+    await server.kill();
+    for (const name of ['state', 'snapshots']) {
+      rmSync(join(server.dataDir, 'meta', name), { recursive: true });
+    }
+    const refused = await runRobustmq(['start', ...config]);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('robustmq meta accept-loss');
+    const accepted = await runRobustmq(['meta', 'accept-loss', ...config]);
+    expect(accepted.stdout).toMatch(/^metadata goes on with \d+ topics/);
+    expect(accepted.code).toBe(0);
+    await server.start();
+    expect((await fetch(`http://${server.address('admin')}/readyz`)).status).toBe(200);
+  });
+
+  it('has no metadata where there is no data folder', async () => {
+    const exit = await runRobustmq(['meta', 'accept-loss'], { env: { ROBUSTMQ_DATA_DIR: '/nowhere/data' } });
+    expect(exit).toMatchObject({ code: 2, stdout: '' });
+    expect(exit.stderr).toContain('no metadata in /nowhere/data');
   });
 });

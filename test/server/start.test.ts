@@ -190,6 +190,12 @@ describe('the running server', () => {
     expect(Math.min(...times)).toBeLessThan(restartMsMax);
   });
 
+  it('takes a signal that comes twice at once for one', async () => {
+    await using server = await ServerProcess.start();
+    process.kill(server.pid, 'SIGINT');
+    expect((await server.stop('SIGINT')).code).toBe(ok);
+  });
+
   it('is soon up again after kill -9', async () => {
     await using server = await ServerProcess.start();
     const times: number[] = [];

@@ -24,6 +24,9 @@ export async function makeDataFolder(path: string): Promise<void> {
   }
 }
 
+/** The folders of the roles in the data folder. */
+export const roleFolders = { meta: 'meta', journal: 'journal' } as const;
+
 /**
  * Takes the folder of a role; it gets its identity when it is new. Throws FOLDER_LOCKED when another process has it,
  * DATA_FOLDER_UNUSABLE, and CONFIG_INVALID when it belongs to another node.

@@ -11,10 +11,7 @@ cli
   .command('start', 'Run the standalone server: broker, metadata and journal in one process')
   .option('--config <file>', 'YAML file; every key has a default')
   .action(async (options: { config?: string }) => {
-    const env = new Map(
-      Object.entries(process.env).filter((entry): entry is [string, string] => entry[1] !== undefined),
-    );
-    const config = loadConfig(options.config ?? null, env);
+    const config = loadConfig(options.config ?? null, environment());
     // Loaded here, so that the other commands, and refusals, do not wait for the whole server.
     const { runServer } = await import('./run-server.ts');
     await runServer(config);
@@ -26,6 +23,16 @@ cli
   .action(async (action: string, id: unknown, options: { admin: string }) => {
     if (action !== 'accept-loss') throw usageError(`there is no \`shard ${action}\``);
     process.stdout.write(`${await acceptLoss(options.admin, String(id))}\n`);
+  });
+
+cli
+  .command('meta <action>', 'accept-loss: go on without metadata that is lost; the server must not run')
+  .option('--config <file>', 'The configuration file of the server')
+  .action(async (action: string, options: { config?: string }) => {
+    if (action !== 'accept-loss') throw usageError(`there is no \`meta ${action}\``);
+    const config = loadConfig(options.config ?? null, environment());
+    const { acceptMetadataLoss } = await import('./accept-metadata-loss.ts');
+    process.stdout.write(`${await acceptMetadataLoss(config)}\n`);
   });
 
 cli.help();
@@ -45,4 +52,9 @@ try {
   const wrongInput =
     usage || (error instanceof RobustError && (error.code === 'USAGE' || error.code.startsWith('CONFIG_')));
   process.exit(wrongInput ? exitCodes.usage : exitCodes.failed);
+}
+
+function environment(): Map<string, string> {
+  const entries = Object.entries(process.env);
+  return new Map(entries.filter((entry): entry is [string, string] => entry[1] !== undefined));
 }

@@ -8,6 +8,8 @@ import { advertisedAddresses, createListeners } from './listeners.ts';
 import { createLogger } from './logger.ts';
 import { startStandalone } from './standalone.ts';
 
+const sameWishMs = 1000;
+
 /**
  * Starts the standalone server and serves until SIGINT or SIGTERM; the process ends with one of `exitCodes`. Throws what
  * kept it from starting, with nothing left open.
@@ -78,15 +80,21 @@ function endOnFatal(logger: Logger): (error: unknown) => void {
   return onFatal;
 }
 
-/** The first signal stops in order, until the deadline; the second one ends the process at once. */
+/**
+ * The first signal stops in order, until the deadline; a later one ends the process at once. One that comes right behind
+ * the first is the same wish: a terminal and the process that started us both pass it on.
+ */
 function stopOnSignal(
   stop: () => Promise<void>,
   { logger, timeoutMs }: { readonly logger: Logger; readonly timeoutMs: number },
 ): void {
-  let stopping = false;
+  let since: number | null = null;
   const end = (signal: string): void => {
-    if (stopping) process.exit(exitCodes.failed);
-    stopping = true;
+    if (since !== null) {
+      if (performance.now() - since > sameWishMs) process.exit(exitCodes.failed);
+      return;
+    }
+    since = performance.now();
     logger.info({ signal }, 'stopping');
     // Not unref'd: it also keeps the process alive until the stop has an outcome.
     setTimeout(() => {

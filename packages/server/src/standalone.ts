@@ -9,11 +9,12 @@ import { Kernel, LocalMesh } from '@robustmq/kernel';
 import type { LocalMetadata } from '@robustmq/meta';
 import { openLocalMetadata } from '@robustmq/meta';
 import type { Config } from './config-schema.ts';
-import { makeDataFolder, takeRoleFolder } from './data-folder.ts';
+import type { RoleFolder } from './data-folder.ts';
+import { makeDataFolder, roleFolders, takeRoleFolder } from './data-folder.ts';
 import { journalLimitsOf } from './journal-limits.ts';
 
 /** The topic that takes every name without a topic of its own (docs/semantics.md 1.1). */
-export const defaultTopic = 'mqtt';
+const defaultTopic = 'mqtt';
 /** A message of 1 MiB fits with its name and properties, which Kafka's own default for a topic does not allow. */
 const defaultTopicMessageBytes = 1280 * 1024;
 const defaultTopicShards = 16;
@@ -61,23 +62,14 @@ async function startAll(
   const nodeId = config.nodeId as NodeId;
   await makeDataFolder(folder);
   const newCluster = { clusterId: systemRandom.bytes(16).toString('hex'), nodeId };
-  const metaFolder = await takeRoleFolder(join(folder, 'meta'), newCluster);
+  const metaFolder = await takeRoleFolder(join(folder, roleFolders.meta), newCluster);
   stops.push(() => metaFolder.release());
   const { clusterId } = metaFolder.identity;
-  const journalFolder = await takeRoleFolder(join(folder, 'journal'), { clusterId, nodeId });
+  const journalFolder = await takeRoleFolder(join(folder, roleFolders.journal), { clusterId, nodeId });
   stops.push(() => journalFolder.release());
 
   const disk = openNodeDisk({ onFatal });
-  const shared = { disk, clock: systemClock, random: systemRandom, onFatal };
-  const metadata = openLocalMetadata({
-    ...shared,
-    folder: metaFolder.path,
-    store: openLevelStore(join(metaFolder.path, 'state'), disk),
-    uuid: metaFolder.identity.uuid as JournalUuid,
-    clusterId,
-    defaultTopic,
-    logger: logger.child({ package: 'meta' }),
-  });
+  const metadata = metadataOf(metaFolder, { disk, logger, onFatal, acceptLoss: false });
   stops.push(() => metadata.stop());
   await metadata.start();
 
@@ -88,7 +80,10 @@ async function startAll(
   ]);
   if (registered instanceof Error) throw registered;
   const journal = await openJournal({
-    ...shared,
+    disk,
+    clock: systemClock,
+    random: systemRandom,
+    onFatal,
     folder: journalFolder.path,
     nodeId,
     uuid,
@@ -112,6 +107,35 @@ async function startAll(
   stops.push(() => kernel.stop());
   await kernel.start();
   return { folder, disk, metadata, journal, kernel };
+}
+
+/** What metadata of this process is made with. */
+export interface MetadataModules {
+  readonly disk: NodeDisk;
+  readonly logger: Logger;
+  readonly onFatal: (error: unknown) => void;
+  /** Goes on without commands that are lost. */
+  readonly acceptLoss: boolean;
+}
+
+/** The metadata of a folder, not started. */
+export function metadataOf(
+  folder: RoleFolder,
+  { disk, logger, onFatal, acceptLoss }: MetadataModules,
+): LocalMetadata {
+  return openLocalMetadata({
+    disk,
+    clock: systemClock,
+    random: systemRandom,
+    onFatal,
+    folder: folder.path,
+    store: openLevelStore(join(folder.path, 'state'), disk),
+    uuid: folder.identity.uuid as JournalUuid,
+    clusterId: folder.identity.clusterId,
+    defaultTopic,
+    logger: logger.child({ package: 'meta' }),
+    acceptLoss,
+  });
 }
 
 function kernelOptions(
