@@ -1,10 +1,11 @@
 import { RobustError } from '@robustmq/core';
-import type { JournalUuid, NodeId, Offset, SegmentId, ShardId } from '@robustmq/core';
+import type { Epoch, JournalUuid, NodeId, Offset, SegmentId, ShardId } from '@robustmq/core';
 import { checkEntry, entryFlag } from '@robustmq/kernel';
 import type {
   AppendAck,
   AppendEntry,
   AppendListener,
+  AppendRefusal,
   AppendStream,
   FenceAnswer,
   FenceRequest,
@@ -15,37 +16,46 @@ import type {
   StoredEntry,
   TimestampRequest,
 } from '@robustmq/kernel';
+import { Fuse } from './fuse.ts';
 
 interface Segment {
-  readonly entries: (StoredEntry & { entryId: number; maxTimestamp: number; crc: number; bytes: number })[];
+  entries: (StoredEntry & { entryId: number; maxTimestamp: number; crc: number; bytes: number })[];
+}
+
+/** A broker's connection; it counts the process's writes and dies with it. */
+interface Stream {
+  readonly listener: AppendListener;
+  readonly fuse: Fuse;
+  open: boolean;
 }
 
 /**
  * A journal in memory for tests of what lies above it. It checks every entry as the real one does and answers a turn
- * later; `hold` keeps acknowledgements back until `release`.
+ * later; `hold` keeps acknowledgements back until `release`, and each kind of failure can be asked for.
  */
 export class MemoryJournal implements JournalClient {
   readonly nodeId = 1 as NodeId;
   readonly uuid = 'a'.repeat(32) as JournalUuid;
   readonly #segments = new Map<SegmentId, Segment>();
   readonly #fences = new Map<ShardId, number>();
+  /** The fuse of the process that opens streams from now on. */
+  fuse = new Fuse();
+  /** Entries above it are acknowledged as received only; undefined: all are durable. */
+  durableUpTo: number | undefined;
+  /** Code of the refusal that every entry gets; null: entries are taken. */
+  refuseAll: AppendRefusal['code'] | null = null;
+  readonly #damaged = new Map<SegmentId, { from: Offset; to: Offset }>();
   #held: (() => void)[] | null = null;
-  /** Rises with every crash: streams from before are dead. */
-  #life = 0;
+  #stream: Stream | null = null;
 
   openAppendStream(listener: AppendListener): AppendStream {
-    const life = this.#life;
+    const stream: Stream = { listener, fuse: this.fuse, open: true };
+    this.#stream = stream;
     return {
-      send: (entries) => {
-        if (life !== this.#life) return;
-        const acks = entries.map((entry) => this.#append(entry));
-        const answer = (): void => {
-          if (life === this.#life) listener.acks(acks);
-        };
-        if (this.#held !== null) this.#held.push(answer);
-        else setImmediate(answer);
+      send: (entries) => this.#send(stream, entries),
+      close: () => {
+        stream.open = false;
       },
-      close: () => undefined,
     };
   }
 
@@ -55,8 +65,48 @@ export class MemoryJournal implements JournalClient {
 
   /** The broker that writes here is gone from now on: nothing of it arrives, and it hears nothing. */
   crash(): void {
-    this.#life++;
+    this.fuse.blowAfter(0);
+    this.fuse = new Fuse();
     this.#held = null;
+  }
+
+  /** Ends the stream as a broken connection does. */
+  disconnect(error: Error): void {
+    const stream = this.#stream;
+    if (stream === null) return;
+    stream.open = false;
+    stream.listener.closed(error);
+  }
+
+  /** Tells the broker whether there is room for new data. */
+  admit(open: boolean): void {
+    this.#stream?.listener.admission(open);
+  }
+
+  /** Forgets the last `count` entries of a segment: they were acknowledged from memory only. */
+  loseTail(segment: SegmentId, count: number): void {
+    const known = this.#segments.get(segment);
+    if (known !== undefined) known.entries = known.entries.slice(0, known.entries.length - count);
+  }
+
+  /** Forgets a segment, as one that was in memory only. */
+  forget(segment: SegmentId): void {
+    this.#segments.delete(segment);
+  }
+
+  /** Entries of a segment, in order. */
+  entriesOf(segment: SegmentId): readonly StoredEntry[] {
+    return this.#segments.get(segment)?.entries ?? [];
+  }
+
+  /** Reads of these offsets fail as those of damaged blocks do. */
+  damage(segment: SegmentId, from: Offset, to: Offset): void {
+    this.#damaged.set(segment, { from, to });
+  }
+
+  /** Acknowledges a segment again, with what is durable now. */
+  acknowledge(shard: ShardId, segment: SegmentId): void {
+    this.#stream?.listener.acks([this.#ack(shard, segment, this.entriesOf(segment).length - 1)]);
   }
 
   release(): void {
@@ -92,12 +142,17 @@ export class MemoryJournal implements JournalClient {
     if (segment === undefined) {
       throw new RobustError<KernelErrorCode>('JOURNAL_SEGMENT_UNKNOWN', 'no such segment');
     }
+    const damaged = this.#damaged.get(request.segment);
     const entries: StoredEntry[] = [];
     let bytes = 0;
     for (const entry of segment.entries) {
       const end = entry.baseOffset + entry.count;
       if (entry.count === 0 ? entry.baseOffset < request.offset : end <= request.offset) continue;
       if (entry.baseOffset >= request.limit && entry.count > 0) break;
+      if (damaged !== undefined && entry.baseOffset >= damaged.from && entry.baseOffset < damaged.to) {
+        if (entries.length > 0) return { entries, nextOffset: entry.baseOffset };
+        throw new RobustError<KernelErrorCode>('JOURNAL_DATA_LOST', 'damaged', { detail: { ...damaged } });
+      }
       if (entries.length > 0 && bytes + entry.bytes > request.maxBytes) {
         return { entries, nextOffset: entry.baseOffset };
       }
@@ -134,6 +189,32 @@ export class MemoryJournal implements JournalClient {
     return { shards: new Map(), freeBytes: 1e12, totalBytes: 1e12 };
   }
 
+  #send(stream: Stream, entries: readonly AppendEntry[]): void {
+    const acks: AppendAck[] = [];
+    const refusals: AppendRefusal[] = [];
+    for (const entry of entries) {
+      if (!stream.open || !stream.fuse.take()) continue;
+      const refused = this.#refusalOf(entry);
+      if (refused === null) acks.push(this.#append(entry));
+      else refusals.push(refused);
+    }
+    const answer = (): void => {
+      if (!stream.open || stream.fuse.blown) return;
+      if (acks.length > 0) stream.listener.acks(acks);
+      if (refusals.length > 0) stream.listener.refused(refusals);
+    };
+    if (this.#held !== null) this.#held.push(answer);
+    else setImmediate(answer);
+  }
+
+  #refusalOf({ shard, segment, entryId, epoch }: AppendEntry): AppendRefusal | null {
+    const fence = this.#fences.get(shard) ?? 0;
+    const code = epoch < fence ? 'JOURNAL_FENCED' : this.refuseAll;
+    if (code !== null) return { shard, segment, entryId, code, epoch: Math.max(epoch, fence) as Epoch };
+    const next = this.#segments.get(segment)?.entries.length ?? 0;
+    return entryId > next ? { shard, segment, entryId, code: 'JOURNAL_GAP', epoch } : null;
+  }
+
   #append(entry: AppendEntry): AppendAck {
     const bytes = Buffer.concat([entry.header, ...entry.payload]);
     const crc = checkEntry(bytes);
@@ -143,7 +224,7 @@ export class MemoryJournal implements JournalClient {
       segment = { entries: [] };
       this.#segments.set(entry.segment, segment);
     }
-    if (entry.entryId !== segment.entries.length) throw new Error('entry ids are not dense');
+    if (entry.entryId !== segment.entries.length) throw new Error('an entry came twice');
     const flags = entry.header[5]!;
     const control = (flags & entryFlag.control) !== 0;
     const payload = Buffer.concat(entry.payload);
@@ -157,11 +238,11 @@ export class MemoryJournal implements JournalClient {
       crc,
       bytes: bytes.length,
     });
-    return {
-      shard: entry.shard,
-      segment: entry.segment,
-      receivedUpTo: entry.entryId,
-      durableUpTo: entry.entryId,
-    };
+    return this.#ack(entry.shard, entry.segment, entry.entryId);
+  }
+
+  #ack(shard: ShardId, segment: SegmentId, receivedUpTo: number): AppendAck {
+    const durableUpTo = Math.min(receivedUpTo, this.durableUpTo ?? receivedUpTo);
+    return { shard, segment, receivedUpTo, durableUpTo };
   }
 }

@@ -4,6 +4,7 @@ import { Kernel, LocalMesh } from '@robustmq/kernel';
 import type { KernelModules, KernelOptions } from '@robustmq/kernel';
 import type { VolatileMetadata } from '@robustmq/meta';
 import { createVolatileMetadata } from '@robustmq/meta';
+import { FusedMetadata } from './fuse.ts';
 import { MemoryJournal } from './memory-journal.ts';
 
 /** The storage below a kernel, without a disk; it survives the kernels that run on it. */
@@ -50,7 +51,7 @@ export async function startKernel(
       ...options,
     },
     {
-      metadata,
+      metadata: new FusedMetadata(metadata, journal.fuse),
       journal,
       mesh: new LocalMesh(nodeId),
       clock: systemClock,

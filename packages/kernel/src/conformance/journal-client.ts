@@ -216,6 +216,19 @@ function reading(api: ConformanceTestApi, withJournal: WithJournal): void {
     }),
   );
   api.test(
+    'storage 3.1: a read that ends where it begins returns the control entries that stand there',
+    withJournal(async (journal, got) => {
+      const log = new TestLog(shard, 1, { baseOffset: 50 });
+      got.stream.send([log.control('head')]);
+      await got.durable(log.segment, 0);
+      const head = await read(journal, log, { offset: 50, limit: 50 });
+      assert.deepEqual(
+        head.entries.map((entry) => entry.payload.toString()),
+        ['head'],
+      );
+    }),
+  );
+  api.test(
     'replication 2.3: an unknown segment is an error, not an empty result',
     withJournal(async (journal) => {
       const request = { shard, segment: 99 as SegmentId, offset: 0, limit: 1, maxBytes: 1 };

@@ -94,7 +94,10 @@ export interface ReadRequest {
   readonly segment: SegmentId;
   /** The answer starts with the entry that holds this offset, or the next one behind it. */
   readonly offset: Offset;
-  /** Nothing at or above this offset is returned: the high watermark or the sealed end. */
+  /**
+   * No record at or above this offset is returned: the high watermark or the sealed end. Control entries that stand at
+   * it are, also where it is `offset` itself.
+   */
   readonly limit: Offset;
   /** At least one entry is returned if there is one; after that entries are added while they fit. */
   readonly maxBytes: number;

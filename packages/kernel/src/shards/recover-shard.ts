@@ -33,7 +33,9 @@ export async function recoverShard(modules: ShardModules, config: TopicConfig): 
       detail: { shard: record.id, epoch: record.ownerEpoch, seen: answer?.epoch },
     });
   }
-  const hole = holeBehind(answer.endOffset, answer.status === 'lost' ? answer.lostTo : null, record);
+  // A journal that has nothing of the segment may not know where it begins.
+  const endOffset = Math.max(answer.endOffset, last.baseOffset);
+  const hole = holeBehind(endOffset, answer.status === 'lost' ? answer.lostTo : null, record);
   const commands: MetadataCommand[] = [
     {
       kind: 'rollSegment',
@@ -42,7 +44,7 @@ export async function recoverShard(modules: ShardModules, config: TopicConfig): 
       sealed: {
         segment: last.id,
         endEntry: answer.endEntry,
-        endOffset: answer.endOffset,
+        endOffset,
         maxTimestamp: answer.maxTimestamp,
         bytes: answer.bytes,
         chainCrc: answer.chainCrc,
@@ -51,7 +53,7 @@ export async function recoverShard(modules: ShardModules, config: TopicConfig): 
       open: false,
     },
   ];
-  const next = hole?.to ?? answer.endOffset;
+  const next = hole?.to ?? endOffset;
   // What was only in memory did not survive the restart that brought us here.
   if (config.storage === 'memory') commands.push({ kind: 'trimShard', shard: record.id, startOffset: next });
   for (const result of await modules.metadata.propose(commands)) if (result instanceof Error) throw result;
