@@ -28,6 +28,7 @@ export class Connection {
   #pending: Pending[] = [];
   #paused = false;
   #closed = false;
+  #ending = false;
   lastRequestAt: number;
 
   constructor(socket: Socket, context: KafkaContext, handlerOf: HandlerOf) {
@@ -48,12 +49,26 @@ export class Connection {
     });
   }
 
+  /** Reads no more, and closes when what was read is answered. */
+  end(): void {
+    this.#ending = true;
+    this.#socket.pause();
+    this.#endIfIdle();
+  }
+
   close(): void {
     this.#closed = true;
     this.#socket.destroy();
   }
 
+  #endIfIdle(): void {
+    if (!this.#ending || this.#pending.length > 0 || this.#closed) return;
+    this.#closed = true;
+    this.#socket.end(() => this.#socket.destroy());
+  }
+
   #data(chunk: Buffer): void {
+    if (this.#ending) return;
     try {
       this.#reader.push(chunk, (frame) => this.#request(frame));
     } catch (error) {
@@ -135,13 +150,14 @@ export class Connection {
     if (head === 0) return;
     this.#pending = this.#pending.slice(head);
     if (this.#pending.length > 0) this.#advance();
+    else this.#endIfIdle();
   }
 
   /** Reads on only while this client and the log keep up. */
   #flow(): void {
     const { appender } = this.#context.kernel;
     const pause = this.#pending.length >= pendingMax || this.#socket.writableNeedDrain || appender.pressed;
-    if (pause === this.#paused || this.#closed) return;
+    if (pause === this.#paused || this.#closed || this.#ending) return;
     this.#paused = pause;
     if (!pause) {
       this.#socket.resume();

@@ -10,6 +10,8 @@ import { createKafkaCounters } from './metrics.ts';
 import type { KafkaCounters } from './metrics.ts';
 
 const idleCheckMs = 10_000;
+/** What is not answered this long after the stop began has no answer. */
+const drainMs = 1000;
 
 /** The listener for stock Kafka clients. */
 export class KafkaAdapter implements Lifecycle {
@@ -52,14 +54,20 @@ export class KafkaAdapter implements Lifecycle {
     this.#watchIdle();
   }
 
+  /** Answers what was received, but for a fetch that waits longer than a second, and closes every connection. */
   async stop(): Promise<void> {
     const listener = this.#listener;
     this.#listener = null;
     this.#idle?.cancel();
     this.#groups.stop();
-    const closed = listener?.close();
-    for (const connection of this.#connections) connection.close();
+    if (listener === null) return;
+    const closed = listener.close();
+    for (const connection of this.#connections) connection.end();
+    const timer = this.#modules.clock.after(drainMs, () => {
+      for (const connection of this.#connections) connection.close();
+    });
     await closed;
+    timer.cancel();
   }
 
   #accept(socket: Socket, context: KafkaContext): void {

@@ -16,6 +16,7 @@ import { BatchEncoder, RecordInput } from '@robustmq/record';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KafkaClient } from './kafka-client.ts';
 import { createMemoryStorage, startKernel } from './memory-kernel.ts';
+import { waitUntil } from './wait-until.ts';
 
 let kernel: Kernel;
 let kafka: KafkaAdapter;
@@ -143,5 +144,37 @@ describe('every version of', () => {
     const refused = await client.send(findCoordinator, version, { ...asked, keyType: 1 });
     const code = version >= 4 ? refused.coordinators[0]!.errorCode : refused.errorCode;
     expect(code).toBe(errorCodes.TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+  });
+});
+
+describe('stopping', () => {
+  it('answers what was received, and does not wait for long polls', async () => {
+    const other = createKafkaAdapter(
+      { hosts: ['127.0.0.1'], port: 0, nodeId: 1 },
+      { kernel, clock: systemClock, random: systemRandom, logger: silentLogger },
+    );
+    await other.start();
+    const writer = await KafkaClient.connect(other.address());
+    const reader = await KafkaClient.connect(other.address());
+    const polled = reader.send(fetch, 12, {
+      maxWaitMs: 60_000,
+      minBytes: 1,
+      maxBytes: 1000,
+      topics: [{ topic: 't', partitions: [{ partition: 1, fetchOffset: 0, partitionMaxBytes: 1000 }] }],
+    });
+    const lost = expect(polled).rejects.toThrow(/closed/);
+    const before = other.counters.requests;
+    const produced = writer.send(produce, 9, {
+      acks: -1,
+      timeoutMs: 1000,
+      topicData: [{ name: 't', partitionData: [{ index: 0, records: batchOf('last') }] }],
+    });
+    await waitUntil(() => other.counters.requests > before);
+    await other.stop();
+    expect((await produced).responses[0]?.partitionResponses).toMatchObject([{ errorCode: 0 }]);
+    await lost;
+    await expect(KafkaClient.connect(other.address())).rejects.toThrow();
+    writer.close();
+    reader.close();
   });
 });
