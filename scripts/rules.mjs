@@ -1,0 +1,95 @@
+// `npm run rules`: which test checks which rule of docs/semantics.md and docs/storage.md; fails for a rule without a test.
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, relative, sep } from 'node:path';
+
+const root = join(import.meta.dirname, '..');
+const pages = ['semantics', 'storage'];
+/** Conformance suites are run by the tests of each implementation, so their titles are titles of tests. */
+const testFile = /(\.test|[\\/]conformance|[\\/]conformance[\\/][^\\/]+)\.ts$/;
+
+/**
+ * The rules of a page: paragraphs that begin with a number in bold, `**3.4** text`, or, for a rule that waits for a part
+ * that does not exist, `**3.4** (later: reason) text`.
+ */
+export function rulesOf(page, text) {
+  const rules = [];
+  for (const [, number, rest] of text.matchAll(/^\*\*(\d+\.\d+)\*\* ((?:.+\n?)+)/gm)) {
+    const later = /^\(later: ([^)]+)\)/.exec(rest.replaceAll('\n', ' '))?.[1] ?? null;
+    rules.push({ name: `${page} ${number}`, later });
+  }
+  return rules;
+}
+
+/**
+ * The rules that titles in a test file name: a title begins with `semantics 3.4: `, or with several numbers, `semantics
+ * 3.4, 3.5: `. Titles are read from the source: the literal first argument of `it`, `test`, `describe` or `check`, also
+ * behind `.each(...)`; skipped tests and commented lines do not count.
+ */
+export function rulesNamedIn(source) {
+  const named = new Set();
+  const title = /^(.*)\(\s*(['"`])(semantics|storage) (\d+\.\d+(?:, \d+\.\d+)*): /gm;
+  for (const [, before, , page, numbers] of source.matchAll(title)) {
+    if (/^\s*(\/\/|\*|\/\*)/.test(before) || !isTest(before)) continue;
+    for (const number of numbers.split(', ')) named.add(`${page} ${number}`);
+  }
+  return named;
+}
+
+/** Whether a line up to the parenthesis of a call ends in what makes a test that runs. */
+function isTest(before) {
+  if (before.endsWith(')')) return true;
+  const callee = /\b(?:it|test|describe|check)((?:\.\w+)*)$/.exec(before);
+  return callee !== null && !/\.(skip|todo)\b/.test(callee[1]);
+}
+
+/** Rule -> what the tests say of it, in the order of the pages; `unknown` are numbers that no page has. */
+export function coverage(rules, files) {
+  const tests = new Map(rules.map(({ name }) => [name, []]));
+  const unknown = [];
+  for (const { path, source } of files) {
+    for (const name of rulesNamedIn(source)) {
+      const found = tests.get(name);
+      if (found === undefined) unknown.push(`${name} in ${path}`);
+      else found.push(path);
+    }
+  }
+  const rows = rules.map(({ name, later }) => ({ name, later, tests: tests.get(name) }));
+  return { rows, unknown };
+}
+
+/** What is printed behind a rule's number. */
+export function verdictOf({ later, tests }) {
+  if (tests.length > 0) return tests.join('\n');
+  return later === null ? 'MISSING' : `later: ${later}`;
+}
+
+function testFiles() {
+  const files = [];
+  for (const folder of ['packages', 'test']) {
+    for (const name of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
+      const path = join(root, folder, name);
+      if (!testFile.test(path) || /[\\/](node_modules|dist)[\\/]/.test(path)) continue;
+      files.push({ path: relative(root, path).split(sep).join('/'), source: readFileSync(path, 'utf8') });
+    }
+  }
+  return files.sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+function main() {
+  const rules = pages.flatMap((page) =>
+    rulesOf(page, readFileSync(join(root, 'docs', `${page}.md`), 'utf8')),
+  );
+  const { rows, unknown } = coverage(rules, testFiles());
+  const width = 16;
+  for (const row of rows) {
+    console.log(`${row.name.padEnd(width)}${verdictOf(row).replaceAll('\n', `\n${' '.repeat(width)}`)}`);
+  }
+  const missing = rows.filter((row) => verdictOf(row) === 'MISSING');
+  const tested = rows.filter(({ tests }) => tests.length > 0);
+  for (const name of unknown) console.log(`no such rule: ${name}`);
+  const later = rows.length - tested.length - missing.length;
+  console.log(`${rows.length} rules: ${tested.length} tested, ${later} later, ${missing.length} missing`);
+  return missing.length === 0 && unknown.length === 0 && rows.length > 0 ? 0 : 1;
+}
+
+if (process.argv[1]?.endsWith('rules.mjs')) process.exit(main());

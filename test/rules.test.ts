@@ -1,0 +1,112 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { coverage, rulesNamedIn, rulesOf, verdictOf } from '../scripts/rules.mjs';
+
+const page = `# A page
+
+## 1. One
+
+**1.1** First rule,
+on two lines.
+
+**1.2** (later: there is no cluster
+yet) Second rule.
+
+Text that mentions **1.9** is no rule, nor is 1.8.
+
+**1.10** Tenth.
+`;
+
+/** Test files in parts, so that a reading of this file does not take them for its own titles. */
+const word = 'semantics';
+
+function titles(...lines: string[]): string[] {
+  return [...rulesNamedIn(lines.join('\n'))];
+}
+
+describe('the rules of a page', () => {
+  it('are its numbered paragraphs, with the reason of those that wait', () => {
+    expect(rulesOf('storage', page)).toEqual([
+      { name: 'storage 1.1', later: null },
+      { name: 'storage 1.2', later: 'there is no cluster yet' },
+      { name: 'storage 1.10', later: null },
+    ]);
+  });
+
+  for (const [name, sections] of [
+    ['semantics', 9],
+    ['storage', 4],
+  ] as const) {
+    it(`of docs/${name}.md are numbered without a gap`, () => {
+      const text = readFileSync(join(import.meta.dirname, '..', 'docs', `${name}.md`), 'utf8');
+      const numbers = rulesOf(name, text).map((rule) => rule.name.split(' ')[1]!.split('.').map(Number));
+      const heads = [...text.matchAll(/^## (\d+)\. /gm)].map((match) => Number(match[1]));
+      expect(heads).toEqual(Array.from({ length: sections }, (_, at) => at + 1));
+      let [section, rule] = [0, 0];
+      for (const [first, second] of numbers) {
+        rule = first === section ? rule + 1 : 1;
+        if (first !== section) section++;
+        expect([first, second]).toEqual([section, rule]);
+      }
+      expect(section).toBe(sections);
+    });
+  }
+});
+
+describe('the titles of tests', () => {
+  it('name a rule at their beginning, in every form of a test', () => {
+    expect(
+      titles(
+        `it('${word} 1.1: a', () => {`,
+        `  test("${word} 1.2: b", f);`,
+        `describe(\`${word} 1.3: \${x}\`, f);`,
+        `it.each(table)('${word} 1.4: %s', f);`,
+        `  ])('${word} 1.5: %s', f);`,
+        `describe.skipIf(x)('${word} 1.6: c', f);`,
+        `check(`,
+        `  '${word} 1.7: d',`,
+        `it.fails('${word} 1.8, 1.9: e', f);`,
+      ),
+    ).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9].map((rule) => `${word} 1.${rule}`));
+  });
+
+  it('do not where they are no test that runs, or name no single rule', () => {
+    expect(
+      titles(
+        `it('a test of ${word} 1.1: a', f);`,
+        `it.skip('${word} 1.2: b', f);`,
+        `it.todo('${word} 1.3: b');`,
+        `// it('${word} 1.4: c', f);`,
+        `throw new Error('${word} 1.5: d');`,
+        `it('${word} 1: e', f);`,
+        `it('${word} 1.6 without a colon', f);`,
+        `const name = '${word} 1.7: f';`,
+      ),
+    ).toEqual([]);
+  });
+});
+
+describe('coverage', () => {
+  const rules = rulesOf(word, page);
+  const file = (path: string, title: string) => ({ path, source: `it('${title}', f);` });
+
+  it('is the test files, the reason, or nothing', () => {
+    const { rows, unknown } = coverage(rules, [
+      file('a.test.ts', `${word} 1.1: a`),
+      file('b.test.ts', `${word} 1.1: b`),
+    ]);
+    expect(rows.map(verdictOf)).toEqual([
+      'a.test.ts\nb.test.ts',
+      'later: there is no cluster yet',
+      'MISSING',
+    ]);
+    expect(unknown).toEqual([]);
+  });
+
+  it('knows a number that no page has', () => {
+    expect(coverage(rules, [file('a.test.ts', `${word} 4.1: a`)]).unknown).toEqual([
+      `${word} 4.1 in a.test.ts`,
+    ]);
+  });
+});
