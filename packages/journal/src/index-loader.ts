@@ -2,6 +2,7 @@ import type { DiskFile, Logger } from '@robustmq/core';
 import type { BlockCache } from './block-cache.ts';
 import { BlockIndex } from './block-index.ts';
 import type { JournalCounters } from './counters.ts';
+import { isDiskError } from './errors.ts';
 import type { Trailer } from './footer.ts';
 import { decodeFilters, decodeIndex, decodeTrailer, indexRowBytes, trailerBytes } from './footer.ts';
 import type { JournalLimits } from './limits.ts';
@@ -43,6 +44,10 @@ export class IndexLoader {
   load(segment: Segment): Promise<void> {
     return this.#once(segment, async (file) => {
       if (segment.index === null) this.#keep(segment, await this.#read(file, segment));
+    }).catch((error: unknown) => {
+      if (!isDiskError(error, 'DISK_NOT_FOUND') || segment.phase === 'deleted') throw error;
+      // The file is gone: one block that holds everything, for readers to find that it is lost.
+      if (segment.index === null) this.#keep(segment, lostIndex(segment, this.#limits.blockBytes));
     });
   }
 
@@ -118,6 +123,13 @@ export class IndexLoader {
     await file.pread('read', rows, trailer.dataBytes + trailer.filtersBytes);
     return decodeIndex(trailer, rows, this.#limits.blockBytes);
   }
+}
+
+function lostIndex(segment: Segment, blockBytes: number): BlockIndex {
+  const index = new BlockIndex(blockBytes);
+  index.addBlock(segment.baseOffset, segment.stored.maxTimestamp, 0);
+  index.dataBytes = segment.stored.bytes;
+  return index;
 }
 
 /** The trailer of a sealed segment's file; null when there is none. */

@@ -6,6 +6,7 @@ import { BlockIndex } from './block-index.ts';
 import type { Checkpoint, CheckpointSegment } from './checkpoint.ts';
 import { decodeCheckpoint } from './checkpoint.ts';
 import type { JournalCounters } from './counters.ts';
+import { isDiskError } from './errors.ts';
 import { readTrailer } from './index-loader.ts';
 import type { JournalLimits } from './limits.ts';
 import { MemoryTail } from './memory-tail.ts';
@@ -242,7 +243,7 @@ export async function probe(
   visit: (header: EntryHeader, entry: Buffer) => void,
 ): Promise<void> {
   segment.unprobed = false;
-  await modules.files.use('read', segment, async (file) => {
+  const scan = async (file: DiskFile): Promise<void> => {
     const range = {
       io: 'read',
       position: segment.end.bytes,
@@ -251,7 +252,13 @@ export async function probe(
       end: await file.size(),
     } as const;
     await scanSegment(file, segment, range, (header, entry) => visit(header, Buffer.from(entry)));
-  });
+  };
+  try {
+    await modules.files.use('read', segment, scan);
+  } catch (error) {
+    // Nothing of the segment was written to a file yet.
+    if (!isDiskError(error, 'DISK_NOT_FOUND')) throw error;
+  }
 }
 
 async function takeFile(segment: Segment, file: DiskFile, fileBytes: number): Promise<void> {

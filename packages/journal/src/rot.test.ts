@@ -1,0 +1,292 @@
+import type { Epoch, Offset, RobustError } from '@robustmq/core';
+import type { AppendEntry, FenceAnswer, ReadAnswer } from '@robustmq/kernel';
+import { SimClock, SimDisk } from '@robustmq/sim';
+import { describe, expect, it } from 'vitest';
+import { AppendRecorder, TestLog } from '../../kernel/src/conformance/journal-client.ts';
+import { parseBlock } from './block-parser.ts';
+import { FakeMetadata, startJournal } from './journal-fixture.ts';
+import type { JournalLimits } from './limits.ts';
+import type { LocalJournal } from './local-journal.ts';
+
+const shard = 7 as TestLog['shard'];
+const small: Partial<JournalLimits> = {
+  walFileBytes: 64 * 1024,
+  walBytes: 256 * 1024,
+  blockBytes: 1500,
+  sweepBytes: 1,
+  tailCacheBytes: 0,
+  blockCacheBytes: 1,
+  indexCacheBytes: 1,
+};
+const count = 9;
+const perEntry = 2;
+const bases = Array.from({ length: count }, (_, at) => at * perEntry);
+
+interface Rig {
+  readonly disk: SimDisk;
+  readonly clock: SimClock;
+  readonly metadata: FakeMetadata;
+  readonly journal: LocalJournal;
+  readonly got: AppendRecorder;
+}
+
+async function rig(limits: Partial<JournalLimits>, disk = new SimDisk()): Promise<Rig> {
+  const clock = new SimClock();
+  const metadata = new FakeMetadata();
+  const journal = await startJournal({ disk, clock, metadata, limits });
+  return { disk, clock, metadata, journal, got: new AppendRecorder(journal) };
+}
+
+/** Segments of nine entries, two records each, in their files. */
+async function sealed(of: Rig, segments: readonly number[]): Promise<TestLog[]> {
+  const logs = segments.map((id) => new TestLog(shard, id));
+  for (const log of logs) {
+    for (let at = 0; at < count; at++) {
+      of.got.stream.send([log.data(perEntry, 1000, { bytes: 150 })]);
+      await of.got.durable(log.segment, at);
+      await of.clock.advance(1);
+    }
+  }
+  of.metadata.set(
+    shard,
+    logs.map((log) => ({
+      id: log.segment,
+      state: 'sealed' as const,
+      endEntry: count - 1,
+      endOffset: log.next,
+      chainCrc: log.crc,
+    })),
+  );
+  await of.clock.advance(50);
+  expect(of.journal.counters.sealedSegments).toBe(segments.length);
+  return logs;
+}
+
+async function read(journal: LocalJournal, log: TestLog, offset: Offset): Promise<ReadAnswer> {
+  const request = { shard: log.shard, segment: log.segment, offset, limit: log.next, maxBytes: 1 << 20 };
+  return journal.readCached(request) ?? (await journal.read(request));
+}
+
+type Lost = [Offset, Offset];
+
+/** Reads on over losses, as a reader does that may skip them. */
+async function readOver(journal: LocalJournal, log: TestLog): Promise<{ found: Offset[]; lost: Lost[] }> {
+  const found: Offset[] = [];
+  const lost: Lost[] = [];
+  for (let offset = 0; offset < log.next; ) {
+    try {
+      const answer = await read(journal, log, offset);
+      for (const { baseOffset, payload } of answer.entries) {
+        expect(payload.equals(log.payloads[baseOffset / perEntry]!), `the payload at ${baseOffset}`).toBe(
+          true,
+        );
+        found.push(baseOffset);
+      }
+      expect(answer.nextOffset).toBeGreaterThan(offset);
+      offset = answer.nextOffset;
+    } catch (error) {
+      const { code, detail } = error as RobustError;
+      const { from, to } = detail as { from: Offset; to: Offset };
+      expect([code, from >= offset, to > from]).toEqual(['JOURNAL_DATA_LOST', true, true]);
+      lost.push([from, to]);
+      offset = to;
+    }
+  }
+  return { found, lost };
+}
+
+function bytesOf(entry: AppendEntry): Buffer {
+  return Buffer.concat([entry.header, ...entry.payload]);
+}
+
+describe('storage 4.5: rot in a segment', () => {
+  it('any flipped bit of a block costs exactly the entry it is in', () => {
+    const log = new TestLog(shard, 1);
+    const entries = [log.data(2), log.data(1, 1000, { bytes: 90 }), log.data(3)];
+    const ends: number[] = [];
+    for (const entry of entries) ends.push((ends.at(-1) ?? 0) + bytesOf(entry).length);
+    const block = Buffer.concat(entries.map(bytesOf));
+    const extent = { shard, segment: log.segment, firstOffset: 0, endOffset: 6, verify: true };
+    expect(parseBlock(block, extent).lost).toEqual([]);
+    const ranges: Lost[] = [
+      [0, 2],
+      [2, 3],
+      [3, 6],
+    ];
+    for (let bit = 0; bit < block.length * 8; bit += 3) {
+      const bytes = Buffer.from(block);
+      bytes[bit >> 3] = bytes[bit >> 3]! ^ (1 << (bit & 7));
+      const hit = ends.findIndex((end) => bit >> 3 < end);
+      const { entries: found, lost } = parseBlock(bytes, extent);
+      expect(
+        lost.map(({ from, to }) => [from, to]),
+        `bit ${bit}`,
+      ).toEqual([ranges[hit]]);
+      const left = ranges.filter((_, at) => at !== hit).map(([from]) => from);
+      expect(
+        found.map((entry) => entry.baseOffset),
+        `bit ${bit}`,
+      ).toEqual(left);
+    }
+  });
+
+  it('a block of another segment, as a recycled file may hold, is lost and not served', () => {
+    const block = bytesOf(new TestLog(shard, 2).data(2));
+    const extent = {
+      shard,
+      segment: new TestLog(shard, 1).segment,
+      firstOffset: 0,
+      endOffset: 2,
+      verify: true,
+    };
+    expect(parseBlock(block, extent)).toEqual({ entries: [], lost: [{ from: 0, to: 2 }] });
+  });
+
+  for (let hit = 0; hit < count; hit += 2) {
+    it(`a damaged entry ${hit} is refused with its range, and the rest is served`, async () => {
+      const of = await rig(small);
+      const [log] = await sealed(of, [1]);
+      const size = bytesOf(new TestLog(shard, 1).data(perEntry, 1000, { bytes: 150 })).length;
+      of.disk.rot('/journal/segments/7-1.seg', (hit * size + 100) * 8);
+      const wanted = { found: bases.filter((base) => base !== hit * 2), lost: [[hit * 2, hit * 2 + 2]] };
+      expect(await readOver(of.journal, log!)).toEqual(wanted);
+      // And again, from the cache or not.
+      expect(await readOver(of.journal, log!)).toEqual(wanted);
+      expect(of.journal.counters.rotEntries).toBeGreaterThan(0);
+      await of.journal.stop();
+    });
+  }
+
+  it('a file that is gone is lost as a whole, one that was cut from the cut on', async () => {
+    const of = await rig({ ...small, openFiles: 0 });
+    const [gone, cut] = await sealed(of, [1, 2]);
+    await of.disk.unlink('/journal/segments/7-1.seg');
+    const lost = await readOver(of.journal, gone!);
+    expect([lost.found, lost.lost[0]![0], lost.lost.at(-1)![1]]).toEqual([[], 0, gone!.next]);
+    const file = await of.disk.open('read', '/journal/segments/7-2.seg');
+    await file.truncate('read', 1300);
+    const rest = await readOver(of.journal, cut!);
+    expect(rest.found.length).toBeGreaterThan(0);
+    expect(rest.found).toEqual(bases.slice(0, rest.found.length));
+    expect(rest.lost.at(-1)![1]).toBe(cut!.next);
+  });
+
+  it('any flipped bit of a footer is made good by a scan: every entry is served', async () => {
+    const of = await rig(small);
+    const [log, other] = await sealed(of, [1, 2]);
+    const path = '/journal/segments/7-1.seg';
+    const { length } = of.disk.peek(path);
+    const from = log!.bytes;
+    expect(length - from).toBeGreaterThan(96);
+    for (let at = from; at < length; at += at > length - 96 ? 3 : 17) {
+      // The other one's index pushes this one's out.
+      await readOver(of.journal, other!);
+      of.disk.rot(path, at * 8 + (at % 8));
+      expect(await readOver(of.journal, log!), `byte ${at}`).toEqual({ found: bases, lost: [] });
+      of.disk.rot(path, at * 8 + (at % 8));
+    }
+  });
+});
+
+describe('storage 4.5: rot in the log', () => {
+  const lazyFiles: Partial<JournalLimits> = { ...small, sweepBytes: 1 << 20, tailAgeMs: 1_000_000 };
+  const shards = [11, 12, 13].map((id) => id as TestLog['shard']);
+
+  /** Three shards, an entry of each in every frame, all acknowledged and in no file. */
+  async function inLog(limits = lazyFiles): Promise<{ of: Rig; logs: TestLog[] }> {
+    const of = await rig(limits);
+    const logs = shards.map((id) => new TestLog(id, id));
+    for (const { shard: id, segment } of logs) of.metadata.set(id, [{ id: segment }]);
+    for (let at = 0; at < count; at++) {
+      // Of different lengths, so that a payload is found where it is.
+      of.got.stream.send(logs.map((log, nth) => log.data(perEntry, 1000, { bytes: 150 + nth })));
+      for (const log of logs) await of.got.durable(log.segment, at);
+    }
+    return { of, logs };
+  }
+
+  async function fencedAgain(
+    of: Rig,
+    logs: readonly TestLog[],
+  ): Promise<{ journal: LocalJournal; answers: FenceAnswer[] }> {
+    const journal = await startJournal({
+      ...of,
+      disk: of.disk.kill(),
+      clock: new SimClock(),
+      limits: lazyFiles,
+    });
+    const epoch = 2 as Epoch;
+    const answers = await journal.fence(
+      logs.map(({ shard: id, segment }) => ({ shard: id, segment, epoch })),
+    );
+    return { journal, answers };
+  }
+
+  /** Where entry `at` of `log` lies in the log's file, found by its payload. */
+  function placeOf(of: Rig, log: TestLog, at: number): { path: string; byte: number } {
+    const path = '/journal/wal/0001.wal';
+    return { path, byte: of.disk.peek(path).indexOf(log.payloads[at]!) };
+  }
+
+  for (const [title, shift] of [
+    ['its records', 70],
+    ['its header, behind the names in it', -10],
+  ] as const) {
+    it(`a bit flipped in ${title} loses one shard from there on, and says so; the others are whole`, async () => {
+      for (const hit of [0, 4, 7]) {
+        const { of, logs } = await inLog();
+        const { path, byte } = placeOf(of, logs[1]!, hit);
+        of.disk.rot(path, (byte + shift) * 8);
+        const { journal, answers } = await fencedAgain(of, logs);
+        expect(answers.map((answer) => answer.status)).toEqual(['ok', 'lost', 'ok']);
+        expect(answers.map((answer) => answer.endEntry)).toEqual([count - 1, hit - 1, count - 1]);
+        expect(answers[1]!.lostTo).toBeGreaterThanOrEqual(logs[1]!.next);
+        expect(journal.counters.lostSegments).toBe(1);
+        const damaged = await readOver(journal, logs[1]!);
+        expect(damaged.found).toEqual(bases.slice(0, hit));
+        expect(damaged.lost[0]![0]).toBe(hit * perEntry);
+        for (const log of [logs[0]!, logs[2]!]) {
+          expect(await readOver(journal, log)).toEqual({ found: bases, lost: [] });
+        }
+      }
+    });
+  }
+
+  it('a frame that cannot be read at all loses every shard that may have been in it, and never silently', async () => {
+    const { of, logs } = await inLog();
+    const { path, byte } = placeOf(of, logs[0]!, 4);
+    // The frame's header: what it held is not known any more.
+    const frame = Math.floor(byte / 4096) * 4096;
+    of.disk.poke(path, frame, Buffer.alloc(64));
+    const { answers } = await fencedAgain(of, logs);
+    expect(answers.map((answer) => answer.status)).toEqual(['lost', 'lost', 'lost']);
+    for (const [at, answer] of answers.entries()) {
+      expect(answer.endEntry).toBe(3);
+      expect(answer.lostTo).toBeGreaterThanOrEqual(logs[at]!.next);
+    }
+  });
+
+  it('what is in a segment file already is not lost with the log', async () => {
+    const { of, logs } = await inLog(small);
+    await of.clock.advance(100);
+    const { path, byte } = placeOf(of, logs[1]!, 4);
+    of.disk.rot(path, (byte + 70) * 8);
+    const { journal, answers } = await fencedAgain(of, logs);
+    expect(answers.map((answer) => [answer.status, answer.endEntry])).toEqual(
+      logs.map(() => ['ok', count - 1]),
+    );
+    for (const log of logs) expect(await readOver(journal, log)).toEqual({ found: bases, lost: [] });
+  });
+
+  it('an append to a segment that lost entries is refused', async () => {
+    const { of, logs } = await inLog();
+    const { path, byte } = placeOf(of, logs[1]!, 4);
+    of.disk.rot(path, (byte + 70) * 8);
+    const { journal } = await fencedAgain(of, logs);
+    const got = new AppendRecorder(journal);
+    const next = logs[1]!.data(1);
+    got.stream.send([{ ...next, epoch: 2 as Epoch }]);
+    await got.until(() => got.refusals.length > 0);
+    expect(got.heard).toEqual([]);
+  });
+});
