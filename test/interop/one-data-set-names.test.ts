@@ -60,7 +60,7 @@ describe('the default topic', () => {
     expect(namesOf(inbox)).toEqual(['plain/from-kafka', 'plain/from-mqtt']);
   });
 
-  it('has no topic name for a null or empty key, one with $ in front, and one that is none', async () => {
+  it('semantics 1.1: has no topic name for a null or empty key, one with $ in front, and one that is none', async () => {
     const connected = await world.subscriber('#');
     const exact = await world.subscriber('$hidden/a');
     const records = [null, '', '$hidden/a', 'a/+', '#', Buffer.of(0xff), 'line\nfeed'].map((key) => ({
@@ -77,7 +77,7 @@ describe('the default topic', () => {
     ]);
   });
 
-  it('mqtt/x and x stay apart', async () => {
+  it('semantics 1.2: mqtt/x and x stay apart', async () => {
     const long = await world.subscriber('mqtt/apart');
     const short = await world.subscriber('apart');
     await publish('mqtt/apart', 'apart');
@@ -124,7 +124,7 @@ describe('a bound topic', () => {
     await roundTrip('managed');
   });
 
-  it('can not be bound once it has records', async () => {
+  it('semantics 1.3: can not be bound once it has records', async () => {
     await world.produce('late', [{ key: 'k', value: 'v' }]);
     const [status] = await world.admin('PATCH', '/topics/late', { config: { 'subject.bind': 'true' } });
     expect(status).toBeGreaterThanOrEqual(400);
@@ -152,7 +152,7 @@ describe('a bound topic', () => {
     }
   });
 
-  it('refuses more partitions and compaction', async () => {
+  it('semantics 1.6: refuses more partitions and compaction', async () => {
     await world.admin('POST', '/topics', { name: 'fixed', config: { 'subject.bind': 'true' } });
     const admin = world.kafka.admin({ retry: { retries: 0 } });
     await admin.connect();
@@ -181,7 +181,7 @@ describe('a bound topic', () => {
 });
 
 describe('an unbound topic', () => {
-  it('takes nothing away from devices when a Kafka consumer creates it', async () => {
+  it('semantics 1.3: takes nothing away from devices when a Kafka consumer creates it', async () => {
     const { inbox } = await world.subscriber('sensors/#');
     const { inbox: everything } = await world.subscriber('#');
     await publish('sensors/1');
@@ -201,7 +201,7 @@ describe('an unbound topic', () => {
     await consumer.disconnect();
   });
 
-  it('is reached by its literal first level only, whether it was there before the subscription or not', async () => {
+  it('semantics 1.4: is reached by its literal first level only, whether it was there before the subscription or not', async () => {
     const [literal, deep, all, anyFirst, later] = await Promise.all(
       ['orders/#', 'orders/+/b', '#', '+/a/b', 'not-yet/+'].map((filter) => world.subscriber(filter)),
     );
@@ -223,7 +223,7 @@ describe('an unbound topic', () => {
     expect(namesOf(anyFirst!.inbox)).toEqual([]);
   });
 
-  it('with subject.wildcard: of every filter, and publishes still go to the default topic', async () => {
+  it('semantics 1.4: with subject.wildcard: of every filter, and publishes still go to the default topic', async () => {
     const all = await world.subscriber('+/wild');
     const [status] = await world.admin('POST', '/topics', {
       name: 'open',
@@ -252,7 +252,7 @@ describe('an unbound topic', () => {
   });
 });
 
-describe('internal topics', () => {
+describe('semantics 1.7: internal topics', () => {
   it('are reached by no protocol', async () => {
     const admin = world.kafka.admin();
     await admin.connect();

@@ -68,7 +68,7 @@ describe('MQTT 5 to Kafka', () => {
     expect(payload.equals((await crossed(payload)).value!)).toBe(true);
   });
 
-  it('empty payload, with and without RETAIN: an empty value, never null', async () => {
+  it('semantics 2.1: empty payload, with and without RETAIN: an empty value, never null', async () => {
     for (const retain of [false, true]) {
       expect((await crossed('', { retain })).value).toEqual(Buffer.alloc(0));
     }

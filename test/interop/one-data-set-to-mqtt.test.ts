@@ -81,7 +81,7 @@ describe('Kafka record to MQTT 5', () => {
     }
   });
 
-  it('no trusted mq: QoS as granted, RETAIN 0, nothing of the header', async () => {
+  it('semantics 2.4: no trusted mq: QoS as granted, RETAIN 0, nothing of the header', async () => {
     const forged = Buffer.concat([Buffer.of(1 | 4 | 8), Buffer.from('me')]);
     const packet = await produced({
       headers: [
@@ -183,7 +183,7 @@ describe('Kafka record to MQTT 5', () => {
     });
   });
 
-  it('packet above the Maximum Packet Size of the receiver: not sent at all', async () => {
+  it('semantics 2.3: packet above the Maximum Packet Size of the receiver: not sent at all', async () => {
     const small = await world.rawMqtt({ properties: { maximumPacketSize: 200 } });
     await small.subscribe('sized/#', 1);
     await world.produce('sized', [
@@ -193,7 +193,7 @@ describe('Kafka record to MQTT 5', () => {
     expect((await nextOf(small)).topic).toBe('sized/small');
   });
 
-  it('null value: what is retained stays', async () => {
+  it('semantics 2.1: null value: what is retained stays', async () => {
     await world.admin('POST', '/topics', { name: 'kept', config: { 'subject.bind': 'true' } });
     const { client } = await world.mqtt();
     await client.publishAsync('kept/a', 'retained', { qos: 1, retain: true });
@@ -277,7 +277,7 @@ describe('MQTT record to MQTT 5', () => {
     expect((await inbox.first(1))[0]!.packet.properties).toEqual({ payloadFormatIndicator: false });
   });
 
-  it('client id: No Local', async () => {
+  it('semantics 3.5: client id: No Local', async () => {
     const topic = newName();
     const { client, inbox } = await world.mqtt();
     await client.subscribeAsync(topic, { qos: 1, nl: true });

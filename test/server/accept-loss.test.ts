@@ -18,7 +18,7 @@ function damageLast(walFolder: string, text: string): boolean {
   return true;
 }
 
-describe('a server whose group state lost acknowledged records', () => {
+describe('storage 4.5: a server whose group state lost acknowledged records', () => {
   it('serves the rest, and the groups when the loss is accepted', async () => {
     await using server = await ServerProcess.start({ mayBeUnready: true });
     const kafka = new Kafka({
@@ -85,7 +85,7 @@ describe('a server whose group state lost acknowledged records', () => {
   });
 });
 
-describe('a server whose metadata is lost', () => {
+describe('storage 2.6: a server whose metadata is lost', () => {
   it('does not start before that is accepted', async () => {
     await using server = await ServerProcess.start();
     const config = ['--config', server.configPath];

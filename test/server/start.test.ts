@@ -69,7 +69,7 @@ describe('a start that can not be', () => {
     expect(exit.stderr).toContain('allowAnonymous');
   });
 
-  it('asks what to advertise for a wildcard', async () => {
+  it('semantics 9.1: asks what to advertise for a wildcard', async () => {
     const exit = await start("allowAnonymous: true\nlisteners: { kafka: { host: '::' } }");
     expect(exit.code).toBe(usage);
     expect(exit.stderr).toContain('listeners.kafka.advertised');
@@ -135,7 +135,7 @@ describe('a start that can not be', () => {
 });
 
 describe('the running server', () => {
-  it('prints its listeners and lines to try, and serves on both loopback addresses', async () => {
+  it('semantics 9.1, 9.6: prints its listeners and lines to try, and serves on both loopback addresses', async () => {
     await using server = await ServerProcess.start();
     const hosts = ['127.0.0.1'];
     const ipv6 = Object.values(networkInterfaces()).some((each) =>
@@ -153,7 +153,7 @@ describe('the running server', () => {
     expect(stdout).toContain(`kcat -b 127.0.0.1:${server.ports.kafka} -C -t mqtt -f '%k %s\\n'\n`);
   });
 
-  it('keeps a second process off its data folder', async () => {
+  it('storage 2.7: keeps a second process off its data folder', async () => {
     await using server = await ServerProcess.start();
     const exit = await start(`dataDir: ${server.dataDir}`);
     expect(exit).toMatchObject({ code: failed, stdout: '' });

@@ -167,7 +167,7 @@ function fileNames(check: DiskCheck): void {
     deepEqual(await disk.list(folder), []);
   });
 
-  check('admits foreign work and passes its outcome on', async ({ disk }) => {
+  check('storage 1.1: admits foreign work and passes its outcome on', async ({ disk }) => {
     equal(await disk.run('compaction', async () => 7), 7);
     await rejects(
       disk.run('level', async () => {
@@ -239,7 +239,7 @@ export function folderLockConformance(
   create: () => Promise<{ lock: FolderLock; another(): FolderLock; dispose(): Promise<void> }>,
 ): void {
   api.describe(`FolderLock: ${name}`, () => {
-    api.it('keeps the identity, counts starts, and lets one holder in', async () => {
+    api.it('storage 2.7: keeps the identity, counts starts, and lets one holder in', async () => {
       const fixture = await create();
       try {
         const identity = { clusterId: 'c', nodeId: 3, uuid: '0f'.repeat(16) };

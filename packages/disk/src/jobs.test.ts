@@ -19,7 +19,7 @@ const path = join(tmpdir(), `robustmq-jobs-${process.pid}`);
 afterAll(() => rmSync(path, { force: true }));
 
 describe('jobs', () => {
-  it('continue a partial write, and a partial read, at the byte where it stopped', async () => {
+  it('storage 1.8: continue a partial write, and a partial read, at the byte where it stopped', async () => {
     const fd = openSync(path, 'w+');
     const data = Buffer.from('the quick brown fox jumps over the lazy dog');
     const freed: string[] = [];

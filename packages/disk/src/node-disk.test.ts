@@ -36,7 +36,7 @@ describe('NodeDisk', () => {
   });
   afterEach(() => dispose());
 
-  it('counts by class, and splits what is large except the frames of the WAL', async () => {
+  it('storage 1.1: counts by class, and splits what is large except the frames of the WAL', async () => {
     const disk = openNodeDisk();
     const file = await disk.open('wal', join(folder, 'a'), { create: true, dsync: true });
     await file.pwrite('wal', Buffer.alloc(2 * 1024 * 1024), 0);
@@ -92,7 +92,7 @@ describe('NodeDisk', () => {
     },
   );
 
-  it('storage 1: waiting work stays in the scheduler, two reads and one of each other class in flight', async () => {
+  it('storage 1.5, 1.6: waiting work stays in the scheduler, two reads and one of each other class in flight', async () => {
     const disk = openNodeDisk({ threads: 8 });
     const running = new Map<IoClass, number>();
     const peak = new Map<IoClass, number>();
@@ -114,7 +114,7 @@ describe('NodeDisk', () => {
     expect(Object.fromEntries(peak)).toEqual({ read: 2, writeBehind: 1, compaction: 1, level: 1 });
   });
 
-  it('storage 1: a write of the WAL never waits behind other classes, which leave it a thread', async () => {
+  it('storage 1.5: a write of the WAL never waits behind other classes, which leave it a thread', async () => {
     const disk = openNodeDisk({ threads: 4 });
     let release = (): void => undefined;
     const gate = new Promise<void>((resolve) => (release = resolve));

@@ -206,7 +206,7 @@ describe('storage 3.2: timestamps', () => {
   });
 });
 
-describe('semantics 7: filtered reads skip blocks', () => {
+describe('semantics 7.2: filtered reads skip blocks', () => {
   /** Enough is kept that the filter of a block is built when the next one begins. */
   const filtering = { ...small, tailCacheBytes: 3000, blockCacheBytes: 6000 };
 

@@ -5,7 +5,7 @@ const hosts = ['127.0.0.1', '::1'];
 const context = { folder: '/data', startMs: 321.4, problems: [] };
 
 describe('the announcement', () => {
-  it('shows every listener and exactly three lines to try', () => {
+  it('semantics 9.6: shows every listener and exactly three lines to try', () => {
     const text = announcement(
       [
         { name: 'mqtt', hosts, port: 1883 },

@@ -49,7 +49,7 @@ async function survivors(
 }
 
 describe('SimDisk', () => {
-  it('tears a write by sector, in any order, until it is synced', async () => {
+  it('storage 1.2: tears a write by sector, in any order, until it is synced', async () => {
     const sectors = (letters: string) =>
       Buffer.concat([...letters].map((letter) => Buffer.alloc(512, letter)));
     const shape = (content: string) => [...content].filter((_, at) => at % 512 === 0).join('');
@@ -108,7 +108,7 @@ describe('SimDisk', () => {
     }
   });
 
-  it('loses names that were not synced, and a rename within a folder is all or nothing', async () => {
+  it('storage 1.2: loses names that were not synced, and a rename within a folder is all or nothing', async () => {
     const fresh = await survivors(async (disk) => {
       const file = await disk.open('wal', '/a', { create: true });
       await file.pwrite('wal', Buffer.from('x'), 0);

@@ -206,7 +206,7 @@ describe('a restart', () => {
   });
 });
 
-it('a topic that is made again has no offsets', async () => {
+it('semantics 2.7: a topic that is made again has no offsets', async () => {
   const old = await kernel.topics.create('again', 1);
   const groupId = 'recreated';
   const partition = { partitionIndex: 0, committedOffset: 5, committedMetadata: '' };

@@ -28,7 +28,7 @@ const kept = (clientId: string) => ({ clientId, cleanStart: false, properties: {
 const quotaExceeded = 0x97;
 
 describe('bounds of sessions', () => {
-  it('semantics 8: kept sessions with a leading wildcard', async () => {
+  it('semantics 8.1: kept sessions with a leading wildcard', async () => {
     const port = await start({ broadSessionsMax: 1 });
     const first = await MqttClient.connect(port, 5, kept('first'));
     expect(await first.client.subscribe(['#', '+/a', 'plain/#'], 1)).toEqual([1, 1, 1]);

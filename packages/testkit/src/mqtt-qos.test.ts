@@ -54,7 +54,7 @@ for (const version of versions) {
       }
     }
 
-    it('sends no more than the window while nothing is acknowledged, and goes on in order', async () => {
+    it('semantics 4.1: sends no more than the window while nothing is acknowledged, and goes on in order', async () => {
       const window = 4;
       const subscriber = await broker.connect(version, {
         clientId: `window${version}`,
@@ -121,7 +121,7 @@ describe('acknowledgements', () => {
     broker.storage.journal.release();
   });
 
-  it('PUBCOMP of a kept session waits for the commit of the release', async () => {
+  it('semantics 4.2: PUBCOMP of a kept session waits for the commit of the release', async () => {
     const client = await broker.connect(5, { clientId: 'kept', properties: { sessionExpiry: 60 } });
     client.publish({ topic: 'held', qos: 2, packetId: 2 });
     await client.next('pubrec');
@@ -132,7 +132,7 @@ describe('acknowledgements', () => {
     expect((await client.next('pubcomp')).reasonCode).toBe(0);
   });
 
-  it('a second PUBLISH with an open packet id gets another PUBREC and is no second message (18)', async () => {
+  it('semantics 4.2: a second PUBLISH with an open packet id gets another PUBREC and is no second message (18)', async () => {
     const subscriber = await broker.connect(5, { clientId: 'again-s' });
     await subscriber.subscribe('again', 2);
     const client = await broker.connect(5, { clientId: 'again' });
@@ -194,7 +194,7 @@ describe('Receive Maximum of the server', () => {
     expect(await client.next('disconnect')).toMatchObject({ reasonCode: 0x93 });
   });
 
-  it('pauses a version 3 client, which loses nothing and is not closed', async () => {
+  it('semantics 4.3: pauses a version 3 client, which loses nothing and is not closed', async () => {
     const client = await broker.connect(4, { clientId: 'paused', keepAlive: 1 });
     broker.storage.journal.hold();
     const count = 500;

@@ -59,7 +59,7 @@ for (const how of ['restart', 'crash'] as const) {
       });
 
       for (const qos of [1, 2] as const) {
-        it(`sends what was in flight at QoS ${qos} again, with DUP, in order, before new messages`, async () => {
+        it(`semantics 4.1: sends what was in flight at QoS ${qos} again, with DUP, in order, before new messages`, async () => {
           await using broker = await MqttBroker.start();
           const first = (await connectKept(broker, version, 'client')).client;
           await first.subscribe('flight/#', qos);
@@ -174,7 +174,7 @@ describe('QoS 2 over a crash', () => {
     expect(rest.filter(({ type }) => type === 'publish')).toEqual([]);
   });
 
-  it('a PUBLISH whose PUBREC the crash took is no second message when it comes again', async () => {
+  it('semantics 4.2: a PUBLISH whose PUBREC the crash took is no second message when it comes again', async () => {
     await using broker = await MqttBroker.start();
     const subscriber = (await connectKept(broker, 5, 'subscriber')).client;
     await subscriber.subscribe('exact', 2);
@@ -301,7 +301,7 @@ describe('sessions', () => {
     expect(connack.sessionPresent).toBe(true);
   });
 
-  it('SUBSCRIBE again replaces the options and delivers once', async () => {
+  it('semantics 3.4: SUBSCRIBE again replaces the options and delivers once', async () => {
     await using broker = await MqttBroker.start();
     const client = (await connectKept(broker, 5, 'client')).client;
     await client.subscribe('again', 1, { id: 1 });
@@ -313,7 +313,7 @@ describe('sessions', () => {
     expect((await client.settled()).filter(({ type }) => type === 'publish')).toEqual([]);
   });
 
-  it('a granted QoS that rises from 0 does not bring back what was delivered at QoS 0, nor does a crash', async () => {
+  it('semantics 3.1, 3.4: a granted QoS that rises from 0 does not bring back what was delivered at QoS 0, nor does a crash', async () => {
     await using broker = await MqttBroker.start();
     const client = (await connectKept(broker, 5, 'client')).client;
     await client.subscribe('rise', 0);

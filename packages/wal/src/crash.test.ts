@@ -128,7 +128,7 @@ describe('storage 2: power cuts at places that once lost data, or would', () => 
     }
   });
 
-  it('a generation whose beginning was torn is begun again in the same file, so that no other claims it', async () => {
+  it('storage 2.3: a generation whose beginning was torn is begun again in the same file, so that no other claims it', async () => {
     const disk = new SimDisk();
     const torn = await interrupted(
       disk,

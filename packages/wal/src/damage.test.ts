@@ -234,7 +234,7 @@ describe('storage 2.4: a log that rots', () => {
     }
   });
 
-  it('any flipped bit of the newest checkpoint is reported, an older one is loaded, every item is served', async () => {
+  it('storage 2.5: any flipped bit of the newest checkpoint is reported, an older one is loaded, every item is served', async () => {
     const [checkpoint] = frames;
     for (let at = 0; at < checkpoint!.end; at++) {
       const bytes = Buffer.from(image);
@@ -270,7 +270,7 @@ describe('storage 2.4: a log that rots', () => {
     }
   });
 
-  it('a whole generation that is missing is reported by its number', async () => {
+  it('storage 2.3: a whole generation that is missing is reported by its number', async () => {
     const needed = await oldestNeeded();
     const [name] = [...images].find(([, bytes]) => decodeFrameHeader(bytes, 0)?.generation === needed)!;
     const without = new Map(images);
@@ -336,7 +336,7 @@ describe('storage 2: a log whose disk fails or is full', () => {
     ['a write', 'pwrite'],
     ['the read of what may not be durable', 'sync'],
   ] as const) {
-    it(`ends the process when ${title} fails, and acknowledges nothing more`, async () => {
+    it(`storage 1.9: ends the process when ${title} fails, and acknowledges nothing more`, async () => {
       const disk = new SimDisk();
       const fatal: Error[] = [];
       let fail: DiskErrorCode | undefined;
@@ -363,7 +363,7 @@ describe('storage 2: a log whose disk fails or is full', () => {
     });
   }
 
-  it('2.1: at its largest it pauses its sources, refuses above four times the bound, and goes on when released', async () => {
+  it('storage 2.1: at its largest it pauses its sources, refuses above four times the bound, and goes on when released', async () => {
     const queueBytes = 40_000;
     const disk = new SimDisk();
     const { wal, user } = await open(disk, { queueBytes });
@@ -403,7 +403,7 @@ describe('storage 2: a log whose disk fails or is full', () => {
     expect(wal.files.live + wal.files.free).toBe(3);
   });
 
-  it('4.6: with no space to grow it waits, and goes on when asked again after space was made', async () => {
+  it('storage 4.6: with no space to grow it waits, and goes on when asked again after space was made', async () => {
     const disk = new SimDisk({ capacityBytes: 2 * fileBytes + 10_000 });
     const { wal } = await open(disk, { maxBytes: 8 * fileBytes });
     await wal.start();

@@ -235,7 +235,7 @@ function topics({ test }: ConformanceTestApi, withNode: WithNode): void {
     }),
   );
   test(
-    'the default topic and bound topics keep their shards and all their records',
+    'semantics 1.6: the default topic and bound topics keep their shards and all their records',
     withNode(async (node) => {
       const standard = await node.topic(defaultTopic, 2);
       const bound = (await node.accepted(create('bound', { config: new Map([['subject.bind', 'true']]) })))

@@ -22,7 +22,7 @@ function read(topic: string, filter: string, key: string | null): boolean {
   return wanted.every((token) => present.has(token));
 }
 
-describe('semantics 7: skipping blocks', () => {
+describe('semantics 7.1: tokens of keys and filters', () => {
   test.each([
     ['tree', 'devices/+/alarm', 'devices/7/alarm', true],
     ['tree', 'devices/+/alarm', 'devices/7/state', false],

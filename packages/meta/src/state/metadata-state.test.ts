@@ -97,7 +97,7 @@ describe('topics', () => {
     expect(codeOf(state, createTopic('a', { shards }))).toBe('SHARD_COUNT_INVALID');
   });
 
-  test('a tenant has at most 20,000 shards, and deleting makes room', () => {
+  test('semantics 8.1: a tenant has at most 20,000 shards, and deleting makes room', () => {
     expect(codeOf(state, createTopic('a', { shards: 20_001 }))).toBe('TOPIC_LIMIT');
     accept(state, createTopic('a', { shards: 19_999 }));
     const small = accept(state, createTopic('b')).topic!;
@@ -174,7 +174,7 @@ describe('topics', () => {
 });
 
 describe('segments', () => {
-  test('replication 2.10 I1: a start with takeAll raises 20,000 epochs in one command', () => {
+  test('storage 4.1: (replication 2.10 I1) a start with takeAll raises 20,000 epochs in one command', () => {
     accept(state, createTopic('a', { shards: 20_000 }));
     const { changes } = state.apply(state.index + 1, startBroker());
     expect(changes.length).toBe(20_001);

@@ -349,7 +349,7 @@ describe('Kafka record to MQTT 5', () => {
     expect(world.outbound).toMatchObject({ guarantee: 1, retain: false });
   });
 
-  it('any record: published at QoS 2, by nobody, without RETAIN', () => {
+  it('semantics 2.4: any record: published at QoS 2, by nobody, without RETAIN', () => {
     produced({ headers: [['mq', Buffer.from([4, 0x6d])]] });
     expect(world.outbound).toMatchObject({ guarantee: 2, retain: false, payloadFormat: -1 });
     for (const id of ['m', '']) expect(world.outbound.isFrom(Buffer.from(id))).toBe(false);

@@ -52,7 +52,7 @@ function itemsOf(session: SessionState): FoldItem[] {
 }
 
 describe('the kind', () => {
-  it('is registered for __sessions with 16 shards, and applied by the adapter', () => {
+  it('semantics 1.6: is registered for __sessions with 16 shards, and applied by the adapter', () => {
     expect(kind).toMatchObject({ topic: '__sessions', shards: 16, applyAt: 'caller' });
     expect(sessionKind(4).shards).toBe(4);
   });
