@@ -52,6 +52,7 @@ export class MqttClient {
   #closed = false;
   #closedListeners: (() => void)[] = [];
   #receivedBytes = 0;
+  #onPacket: ((packet: Packet) => void) | null = null;
 
   private constructor(version: ProtocolVersion) {
     this.version = version;
@@ -113,6 +114,14 @@ export class MqttClient {
     const connack = await client.next('connack');
     if (connack.reasonCode !== 0) throw new Error(`CONNACK says ${connack.reasonCode}`);
     return { client, connack };
+  }
+
+  /** Hands over every packet as it comes, instead of keeping it for `next`. */
+  listen(onPacket: (packet: Packet) => void, onClosed: () => void): void {
+    this.#onPacket = onPacket;
+    for (const packet of this.#packets.splice(0)) onPacket(packet);
+    if (this.#closed) onClosed();
+    else this.#closedListeners.push(onClosed);
   }
 
   get closed(): boolean {
@@ -287,6 +296,10 @@ export class MqttClient {
     const collector = new PacketCollector();
     this.#reader.push(chunk, collector);
     for (const packet of collector.packets) {
+      if (this.#onPacket !== null) {
+        this.#onPacket(packet);
+        continue;
+      }
       const waiting = this.#waiting;
       this.#waiting = null;
       if (waiting === null) this.#packets.push(packet);

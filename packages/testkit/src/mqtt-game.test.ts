@@ -1,0 +1,105 @@
+import type { Qos } from '@robustmq/mqtt-codec';
+import { SimRandom } from '@robustmq/sim';
+import { describe, expect, it } from 'vitest';
+import { MqttBroker } from './mqtt-broker.ts';
+import { between, discrepancies, GamePublisher, GameSubscriber, pick } from './mqtt-game.ts';
+import type { Wanted } from './mqtt-game.ts';
+import { waitUntil } from './wait-until.ts';
+
+const seeds = Number(process.env['MQTT_GAME_SEEDS'] ?? 12);
+const firstSeed = Number(process.env['MQTT_GAME_FIRST'] ?? 1);
+const filters = ['g/#', 'g/+/0', 'g/0/#', 'g/1/1', 'g/+/+', 'g/2/0'];
+const publisherCount = 3;
+
+function wantedOf(random: SimRandom): Wanted {
+  const count = between(random, 1, 3);
+  const chosen = new Set(Array.from({ length: count }, () => pick(random, filters)));
+  return [...chosen].map((filter) => ({ filter, qos: random.below(3) as Qos }));
+}
+
+interface Game {
+  readonly broker: MqttBroker;
+  readonly random: SimRandom;
+  readonly publishers: readonly GamePublisher[];
+  readonly subscribers: readonly GameSubscriber[];
+}
+
+/** One thing happens, of those that happen to brokers every day. */
+async function step(
+  { broker, random, publishers, subscribers }: Game,
+  faults: readonly string[],
+): Promise<void> {
+  const action = random.below(100);
+  const subscriber = pick(random, subscribers);
+  const index = random.below(publisherCount);
+  const publisher = publishers[index]!;
+  if (action < 60) {
+    for (let count = between(random, 1, 25); count > 0; count--) {
+      publisher.publish(`g/${index}/${random.below(3)}`, random.below(3) as Qos);
+    }
+  } else if (action < 66) subscriber.drop();
+  else if (action < 76) {
+    // Resumes, or takes itself over.
+    await subscriber.connect();
+  } else if (action < 80) publisher.drop();
+  else if (action < 85) await publisher.connect();
+  else if (action < 88) subscriber.stall();
+  else if (action < 92) subscriber.resume();
+  else if (action < 95) void subscriber.subscribe();
+  else if (action === 99 && faults.includes('crash')) await broker.crash();
+  else if (action === 98 && faults.includes('restart')) await broker.restart();
+  else await new Promise((resolve) => setTimeout(resolve, random.below(15)));
+  if (random.chance(1 / 3)) await new Promise((resolve) => setImmediate(resolve));
+}
+
+async function play(seed: number, faults: readonly string[]): Promise<void> {
+  const random = new SimRandom(seed);
+  await using broker = await MqttBroker.start({
+    limits: {
+      inflightMax: between(random, 2, 10),
+      receiveMaximum: between(random, 6, 12),
+      unsentBytesMax: pick(random, [2_000, 20_000, 1_000_000]),
+    },
+  });
+  const publishers = Array.from(
+    { length: publisherCount },
+    (_, index) => new GamePublisher(broker, `publisher-${index}`, random),
+  );
+  const subscribers = Array.from(
+    { length: 5 },
+    (_, index) => new GameSubscriber(broker, `subscriber-${index}`, random, wantedOf(random)),
+  );
+  for (const subscriber of subscribers) {
+    await subscriber.connect();
+    await subscriber.subscribe();
+  }
+  for (const publisher of publishers) await publisher.connect();
+  for (let at = 0; at < 150; at++) await step({ broker, random, publishers, subscribers }, faults);
+
+  // Everybody comes back, and all that is owed arrives.
+  const sent = (): Map<string, { sequence: number; qos: Qos }[]> =>
+    new Map(publishers.flatMap((publisher) => [...publisher.sent]));
+  const settled = async (): Promise<boolean> => {
+    for (const player of [...publishers, ...subscribers]) if (!player.connected) await player.connect();
+    for (const subscriber of subscribers) if (subscriber.stalled) subscriber.resume();
+    if (publishers.some((publisher) => !publisher.idle)) return false;
+    return subscribers.every((each) => !discrepancies(each, sent()).some((text) => text.includes('missing')));
+  };
+  await waitUntil(settled, { timeoutMs: 8000 }).catch(() => undefined);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  for (const publisher of publishers) {
+    expect(publisher.idle, `${publisher.clientId} has exchanges that do not end`).toBe(true);
+    expect(publisher.faults).toEqual([]);
+  }
+  for (const subscriber of subscribers) expect(discrepancies(subscriber, sent()).slice(0, 10)).toEqual([]);
+}
+
+describe('a random game: order, nothing lost at QoS 1 and 2, nothing twice at QoS 2', () => {
+  for (const faults of [[], ['restart'], ['crash'], ['restart', 'crash']]) {
+    const name =
+      faults.length === 0 ? 'connections that break' : `connections that break and ${faults.join(', ')}`;
+    for (let seed = firstSeed; seed < firstSeed + seeds / 4; seed++) {
+      it(`with ${name}, seed ${seed}`, () => play(seed, faults), 60_000);
+    }
+  }
+});
