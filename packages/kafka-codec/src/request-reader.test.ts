@@ -81,10 +81,10 @@ describe('RequestReader', () => {
     reader.push(Buffer.from('06400000', 'hex'), unexpected);
     expect(reader.bufferedBytes).toBe(0);
     reader.push(Buffer.alloc(3), unexpected);
-    expect(reader.bufferedBytes).toBe(64 * 1024);
-    reader.push(Buffer.alloc(70_000), unexpected);
+    expect(reader.bufferedBytes).toBe(128 * 1024);
+    reader.push(Buffer.alloc(140_000), unexpected);
     expect(reader.bufferedBytes).toBe(1024 * 1024);
-    for (let received = 70_003; received < 20 << 20; received += 65_536) {
+    for (let received = 140_003; received < 20 << 20; received += 65_536) {
       reader.push(Buffer.alloc(65_536), unexpected);
       expect(reader.bufferedBytes).toBeLessThanOrEqual(Math.max(1 << 20, 2 * (received + 65_536)));
     }

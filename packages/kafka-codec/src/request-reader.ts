@@ -4,15 +4,15 @@ import { int32 } from './wire.ts';
 /** Requests of this size and more own their memory; smaller ones may be views of the chunk they came in. */
 export const ownedRequestBytesMin = 16 * 1024;
 
-const firstStepBytes = 64 * 1024;
+const firstStepBytes = 128 * 1024;
 const secondStepBytes = 1024 * 1024;
 
 /**
  * Cuts a stream of bytes into frames, each an int32 length and a body. It works for responses as well.
  *
- * Memory follows what was received, never what was declared: a large body starts with 64 KiB, goes on with 1 MiB
- * and then doubles, so that a peer that sends a length and no body gets nothing for it, while an ordinary batch of
- * up to 1 MiB is moved once.
+ * Memory follows what was received, never what was declared: a large body starts with 128 KiB, which holds the usual
+ * batch of 64 KiB and its request, goes on with 1 MiB and then doubles, so that a peer that sends a length and no body
+ * gets nothing for it, while an ordinary batch of up to 1 MiB is moved once.
  */
 export class RequestReader {
   /** Longest body accepted from now on; small before authentication, raised after it. */
