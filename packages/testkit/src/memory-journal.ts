@@ -19,7 +19,13 @@ import type {
 import { Fuse } from './fuse.ts';
 
 interface Segment {
-  entries: (StoredEntry & { entryId: number; maxTimestamp: number; crc: number; bytes: number })[];
+  entries: (StoredEntry & {
+    entryId: number;
+    maxTimestamp: number;
+    crc: number;
+    previousCrc: number;
+    bytes: number;
+  })[];
 }
 
 /** A broker's connection; it counts the process's writes and dies with it. */
@@ -97,6 +103,12 @@ export class MemoryJournal implements JournalClient {
   /** Entries of a segment, in order. */
   entriesOf(segment: SegmentId): readonly StoredEntry[] {
     return this.#segments.get(segment)?.entries ?? [];
+  }
+
+  /** Checksums of a segment's entries, and of what each says of its predecessor. */
+  chainOf(segment: SegmentId): { crcs: number[]; previous: number[] } {
+    const entries = this.#segments.get(segment)?.entries ?? [];
+    return { crcs: entries.map(({ crc }) => crc), previous: entries.map(({ previousCrc }) => previousCrc) };
   }
 
   /** Reads of these offsets fail as those of damaged blocks do. */
@@ -236,6 +248,7 @@ export class MemoryJournal implements JournalClient {
       payload,
       maxTimestamp: control ? -1 : Number(payload.readBigInt64BE(35)),
       crc,
+      previousCrc: entry.header.readUInt32BE(52),
       bytes: bytes.length,
     });
     return this.#ack(entry.shard, entry.segment, entry.entryId);
