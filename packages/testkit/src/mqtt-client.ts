@@ -317,10 +317,12 @@ export class MqttClient {
     const packet = this.#packets.shift();
     if (packet !== undefined) return Promise.resolve(packet);
     if (this.#closed) return Promise.resolve(null);
+    // Made here: its stack says which test waited.
+    const nothing = new Error(`nothing came within ${timeoutMs} ms`);
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiting = null;
-        reject(new Error(`nothing came within ${timeoutMs} ms`));
+        reject(nothing);
       }, timeoutMs);
       this.#waiting = (next) => {
         clearTimeout(timer);

@@ -4,8 +4,9 @@ export class ClientTurns {
 
   /** Runs `task` after everything that was asked for the same client before. */
   run<Result>(clientId: string, task: () => Promise<Result>): Promise<Result> {
-    const before = this.#last.get(clientId);
-    const turn = before === undefined ? task() : before.then(task, task);
+    // Never at once: what a task asks for while it runs has to find it here.
+    const before = this.#last.get(clientId) ?? Promise.resolve();
+    const turn = before.then(task, task);
     this.#last.set(clientId, turn);
     const done = (): void => {
       if (this.#last.get(clientId) === turn) this.#last.delete(clientId);

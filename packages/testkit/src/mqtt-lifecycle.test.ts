@@ -1,0 +1,510 @@
+import type { Will } from '@robustmq/mqtt-codec';
+import { SimClock } from '@robustmq/sim';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { MqttBroker } from './mqtt-broker.ts';
+import type { MqttClient } from './mqtt-client.ts';
+import { waitUntil } from './wait-until.ts';
+
+let clock: SimClock;
+let broker: MqttBroker;
+let watcher: MqttClient;
+
+beforeEach(async () => {
+  clock = new SimClock();
+  broker = await MqttBroker.start({ clock });
+  watcher = await broker.connect(5, { clientId: 'watcher' });
+  await watcher.subscribe('will/#', 2);
+});
+
+afterEach(async () => {
+  await broker[Symbol.asyncDispose]();
+});
+
+function will(input: Partial<Will> = {}): Will {
+  return { topic: 'will/t', payload: Buffer.from('gone'), qos: 1, retain: false, properties: {}, ...input };
+}
+
+const delayed = (willDelay: number): Will => will({ properties: { willDelay } });
+
+/** Passes virtual time in small steps, so that what falls due can reach the network between. */
+async function pass(seconds: number): Promise<void> {
+  for (let at = 0; at < seconds * 2; at++) await clock.advance(500);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+/** Messages for the watcher so far, acknowledged. */
+async function willsSeen(of: MqttClient = watcher): Promise<string[]> {
+  const texts: string[] = [];
+  for (;;) {
+    const packets = await of.settled();
+    if (packets.length === 0) return texts;
+    for (const packet of packets) {
+      if (packet.type === 'pubrel') of.ack('pubcomp', packet.packetId);
+      if (packet.type !== 'publish') continue;
+      texts.push(Buffer.from(packet.payload).toString());
+      if (packet.qos === 1) of.ack('puback', packet.packetId);
+      if (packet.qos === 2) of.ack('pubrec', packet.packetId);
+    }
+  }
+}
+
+async function lose(client: MqttClient): Promise<void> {
+  const { connections } = broker.adapter.counters;
+  client.drop();
+  await waitUntil(() => broker.adapter.counters.connections < connections);
+}
+
+describe('keep alive', () => {
+  for (const version of [3, 4, 5] as const) {
+    it(`closes a silent client after one and a half periods, not earlier, version ${version} (19)`, async () => {
+      const client = await broker.connect(version, { clientId: 'silent', keepAlive: 10, will: will() });
+      await pass(14);
+      expect(client.closed).toBe(false);
+      await pass(2);
+      if (version === 5) expect(await client.next('disconnect')).toMatchObject({ reasonCode: 0x8d });
+      await client.whenClosed();
+      // MQTT 3 has no DISCONNECT from a server (52).
+      expect(client.pending).toEqual([]);
+      expect(await willsSeen()).toEqual(['gone']);
+    });
+  }
+
+  it('every packet counts, not only PINGREQ', async () => {
+    const client = await broker.connect(4, { clientId: 'busy', keepAlive: 10 });
+    for (let at = 0; at < 5; at++) {
+      await pass(12);
+      await client.publishAcknowledged({ topic: 'busy' });
+    }
+    expect(client.closed).toBe(false);
+  });
+
+  it('0 means no timeout (57)', async () => {
+    const client = await broker.connect(4, { clientId: 'patient', keepAlive: 0 });
+    await pass(3600);
+    expect(await client.settled()).toEqual([]);
+  }, 30_000);
+
+  it('waits for the answer that the broker owes', async () => {
+    const client = await broker.connect(5, {
+      clientId: 'held',
+      keepAlive: 1,
+      properties: { sessionExpiry: 60 },
+    });
+    broker.storage.journal.hold();
+    const subscription = { filter: 'a', qos: 1 as const, noLocal: false, retainAsPublished: false };
+    client.send({
+      type: 'subscribe',
+      packetId: 1,
+      subscriptions: [{ ...subscription, retainHandling: 0 }],
+      properties: {},
+    });
+    await client.nothingWithin(30);
+    await pass(10);
+    expect(client.closed).toBe(false);
+    broker.storage.journal.release();
+    expect((await client.next('suback')).reasonCodes).toEqual([1]);
+    await pass(3);
+    expect((await client.next('disconnect')).reasonCode).toBe(0x8d);
+  });
+
+  it('a connection without CONNECT is closed', async () => {
+    const client = await broker.open(5);
+    await client.nothingWithin(30);
+    await pass(11);
+    await client.whenClosed();
+  });
+});
+
+describe('will', () => {
+  it('is not sent after DISCONNECT 0x00, and is after 0x04 (39)', async () => {
+    const polite = await broker.connect(5, { clientId: 'polite', will: will() });
+    await polite.disconnect();
+    expect(await willsSeen()).toEqual([]);
+    const asking = await broker.connect(5, {
+      clientId: 'asking',
+      will: will({ payload: Buffer.from('asked') }),
+    });
+    asking.send({ type: 'disconnect', reasonCode: 4, properties: {} });
+    await asking.whenClosed();
+    await pass(1);
+    expect(await willsSeen()).toEqual(['asked']);
+  });
+
+  for (const version of [3, 4, 5] as const) {
+    for (const qos of [0, 1, 2] as const) {
+      it(`is sent at QoS ${qos} when the connection of a version ${version} client breaks, once (39)`, async () => {
+        const client = await broker.connect(version, { clientId: 'breaks', will: will({ qos }) });
+        await lose(client);
+        await pass(1);
+        expect(await willsSeen()).toEqual(['gone']);
+        await pass(60);
+        expect(await willsSeen()).toEqual([]);
+        // The record is deleted and its token released: nothing of it is left.
+        for (const shard of broker.kernel.topics.defaultTopic.shards) {
+          expect(broker.kernel.readyShard(shard)?.tokens.size ?? 0).toBe(0);
+        }
+      });
+    }
+  }
+
+  it('keeps its properties, and its delay is not among them (12, 39)', async () => {
+    const properties = {
+      willDelay: 1,
+      payloadFormat: 1,
+      contentType: 'text/plain',
+      responseTopic: 'answers',
+      correlationData: Buffer.from([1, 2]),
+      messageExpiry: 300,
+      userProperties: [
+        ['b', '1'],
+        ['a', '2'],
+        ['b', '3'],
+      ] as [string, string][],
+    };
+    const client = await broker.connect(5, {
+      clientId: 'rich',
+      will: will({ properties }),
+      properties: { sessionExpiry: 60 },
+    });
+    await lose(client);
+    await pass(3);
+    const { willDelay: _, ...rest } = properties;
+    expect((await watcher.next('publish')).properties).toEqual(rest);
+  });
+
+  it('is retained if it says so', async () => {
+    await lose(await broker.connect(5, { clientId: 'retains', will: will({ retain: true }) }));
+    await pass(1);
+    const late = await broker.connect(5, { clientId: 'late' });
+    await late.subscribe('will/t', 1);
+    expect(await late.next('publish')).toMatchObject({ retain: true, topic: 'will/t' });
+  });
+
+  it('comes after malformed bytes as well', async () => {
+    const client = await broker.connect(5, { clientId: 'bad', will: will() });
+    client.sendBytes(Buffer.from([0x30, 0x80, 0x80, 0x80, 0x80, 0x01]));
+    await client.whenClosed();
+    await pass(1);
+    expect(await willsSeen()).toEqual(['gone']);
+  });
+
+  it('to a topic that can not be published to refuses CONNECT', async () => {
+    const client = await broker.open(5);
+    client.sendConnect({ clientId: 'wrong', will: will({ topic: '$SYS/x' }) });
+    expect((await client.next('connack')).reasonCode).toBe(0x90);
+    await client.whenClosed();
+  });
+});
+
+describe('will delay', () => {
+  const session = { cleanStart: false, properties: { sessionExpiry: 30 } };
+
+  it("holds the will back, and the session's end sends it earlier", async () => {
+    await lose(await broker.connect(5, { clientId: 'c', will: delayed(20), ...session }));
+    await pass(18);
+    expect(await willsSeen()).toEqual([]);
+    await pass(4);
+    expect(await willsSeen()).toEqual(['gone']);
+    await lose(await broker.connect(5, { clientId: 'd', will: delayed(100), ...session }));
+    await pass(28);
+    expect(await willsSeen()).toEqual([]);
+    await pass(4);
+    expect(await willsSeen()).toEqual(['gone']);
+  });
+
+  it('resuming within it cancels the will', async () => {
+    await lose(await broker.connect(5, { clientId: 'c', will: delayed(10), ...session }));
+    await pass(5);
+    const back = await broker.connect(5, { clientId: 'c', ...session });
+    await pass(60);
+    expect(await willsSeen()).toEqual([]);
+    await back.disconnect();
+  });
+
+  it('clean start sends the will at once', async () => {
+    await lose(await broker.connect(5, { clientId: 'c', will: delayed(10), ...session }));
+    await broker.connect(5, { clientId: 'c', cleanStart: true });
+    expect(await willsSeen()).toEqual(['gone']);
+  });
+
+  it('DISCONNECT may shorten the session, and then the will is due', async () => {
+    const client = await broker.connect(5, { clientId: 'c', will: delayed(10), ...session });
+    client.send({ type: 'disconnect', reasonCode: 4, properties: { sessionExpiry: 0 } });
+    await client.whenClosed();
+    await pass(1);
+    expect(await willsSeen()).toEqual(['gone']);
+  });
+
+  it('a session without expiry ends with its connection: the will is not held back', async () => {
+    await lose(await broker.connect(5, { clientId: 'c', will: delayed(1000) }));
+    await pass(1);
+    expect(await willsSeen()).toEqual(['gone']);
+  });
+});
+
+describe('wills over the death of the broker (28)', () => {
+  for (const how of ['restart', 'crash'] as const) {
+    it(`wait for the grace after a ${how}, and come once`, async () => {
+      await broker.connect(5, { clientId: 'c', will: will(), properties: { sessionExpiry: 1000 } });
+      await broker.connect(5, { clientId: 'd', will: will({ payload: Buffer.from('clean') }) });
+      await broker[how]();
+      watcher = await broker.connect(5, { clientId: 'watcher' });
+      await watcher.subscribe('will/#', 2);
+      await pass(8);
+      expect(await willsSeen()).toEqual([]);
+      await pass(4);
+      expect((await willsSeen()).sort()).toEqual(['clean', 'gone']);
+      await broker[how]();
+      watcher = await broker.connect(5, { clientId: 'watcher' });
+      await watcher.subscribe('will/#', 2);
+      await pass(60);
+      expect(await willsSeen()).toEqual([]);
+    });
+
+    it(`are cancelled by who comes back within it after a ${how}`, async () => {
+      const session = { clientId: 'c', cleanStart: false, will: will() };
+      await broker.connect(5, { ...session, properties: { sessionExpiry: 1000 } });
+      await broker.connect(4, { ...session, clientId: 'd' });
+      await broker[how]();
+      watcher = await broker.connect(5, { clientId: 'watcher' });
+      await watcher.subscribe('will/#', 2);
+      await broker.connect(5, { ...session, properties: { sessionExpiry: 1000 } });
+      await broker.connect(4, { ...session, clientId: 'd' });
+      await pass(30);
+      expect(await willsSeen()).toEqual([]);
+    });
+  }
+
+  it('a crash between the will and the note that it was sent does not send it twice', async () => {
+    const client = await broker.connect(5, {
+      clientId: 'c',
+      will: will(),
+      properties: { sessionExpiry: 1000 },
+    });
+    await watcher.subscribe('will/#', 2);
+    // The will reaches the journal, and nobody hears of it.
+    broker.storage.journal.hold();
+    await lose(client);
+    await clock.advance(300);
+    await watcher.settled();
+    await broker.crash();
+    const reader = await broker.connect(5, { clientId: 'reader' });
+    await reader.subscribe('will/#', 2);
+    await pass(30);
+    expect(await willsSeen(reader)).toEqual([]);
+    const shards = broker.kernel.topics.defaultTopic.shards;
+    const records = await Promise.all(
+      shards.map(async (id) => (await broker.kernel.openShard(id)).highWatermark),
+    );
+    expect(records.reduce((sum, count) => sum + count, 0)).toBe(1);
+  });
+});
+
+describe('session expiry', () => {
+  it('ends a session after its time, not before, whatever restarts meanwhile', async () => {
+    const session = { clientId: 'c', cleanStart: false, properties: { sessionExpiry: 60 } };
+    await lose(await broker.connect(5, session));
+    await pass(30);
+    await broker.restart();
+    await pass(25);
+    let back = await broker.connectWith(5, session);
+    expect(back.connack.sessionPresent).toBe(true);
+    await lose(back.client);
+    await pass(62);
+    expect(broker.adapter.counters.sessionsExpired).toBe(1);
+    back = await broker.connectWith(5, session);
+    expect(back.connack.sessionPresent).toBe(false);
+  });
+
+  it('0 or absent ends with the connection; the largest never ends', async () => {
+    await lose(await broker.connect(5, { clientId: 'zero', cleanStart: false }));
+    await lose(
+      await broker.connect(5, {
+        clientId: 'ever',
+        cleanStart: false,
+        properties: { sessionExpiry: 0xffff_ffff },
+      }),
+    );
+    await pass(3600);
+    const options = { cleanStart: false, properties: { sessionExpiry: 10 } };
+    expect((await broker.connectWith(5, { clientId: 'zero', ...options })).connack.sessionPresent).toBe(
+      false,
+    );
+    expect((await broker.connectWith(5, { clientId: 'ever', ...options })).connack.sessionPresent).toBe(true);
+  }, 30_000);
+
+  it('DISCONNECT changes it, but can not give one to a session without', async () => {
+    const options = { cleanStart: false, properties: { sessionExpiry: 10 } };
+    const client = await broker.connect(5, { clientId: 'c', ...options });
+    await client.disconnect(1000);
+    await pass(100);
+    expect((await broker.connectWith(5, { clientId: 'c', ...options })).connack.sessionPresent).toBe(true);
+    const without = await broker.connect(5, { clientId: 'd' });
+    without.send({ type: 'disconnect', reasonCode: 0, properties: { sessionExpiry: 5 } });
+    expect((await without.next('disconnect')).reasonCode).toBe(0x82);
+  });
+
+  it('a version 3 session that is not clean stays', async () => {
+    await lose(await broker.connect(4, { clientId: 'old', cleanStart: false }));
+    await pass(3600);
+    expect((await broker.connectWith(4, { clientId: 'old', cleanStart: false })).connack.sessionPresent).toBe(
+      true,
+    );
+  }, 30_000);
+});
+
+describe('message expiry', () => {
+  it('goes down by the time spent in the broker, live, queued and retained (15, 34)', async () => {
+    const reader = await broker.connect(5, {
+      clientId: 'r',
+      cleanStart: false,
+      properties: { sessionExpiry: 1000 },
+    });
+    await reader.subscribe('expires/#', 1);
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    const properties = { messageExpiry: 60 };
+    await publisher.publishAcknowledged({ topic: 'expires/a', payload: 'a', retain: true, properties });
+    expect((await reader.receive(1))[0]!.properties.messageExpiry).toBe(60);
+    await lose(reader);
+    await publisher.publishAcknowledged({ topic: 'expires/b', properties });
+    await pass(20);
+    const back = await broker.connect(5, {
+      clientId: 'r',
+      cleanStart: false,
+      properties: { sessionExpiry: 1000 },
+    });
+    expect((await back.receive(1))[0]!.properties.messageExpiry).toBe(40);
+    const late = await broker.connect(5, { clientId: 'late' });
+    await late.subscribe('expires/a', 1);
+    expect((await late.receive(1))[0]!.properties.messageExpiry).toBe(40);
+  });
+
+  it('ends a message that is queued or retained, and 0 at once (24)', async () => {
+    const session = { clientId: 'r', cleanStart: false, properties: { sessionExpiry: 1000 } };
+    const reader = await broker.connect(5, session);
+    await reader.subscribe('expires/#', 1);
+    await lose(reader);
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    await publisher.publishAcknowledged({
+      topic: 'expires/a',
+      payload: 'a',
+      retain: true,
+      properties: { messageExpiry: 10 },
+    });
+    await publisher.publishAcknowledged({
+      topic: 'expires/b',
+      payload: 'b',
+      retain: true,
+      properties: { messageExpiry: 0 },
+    });
+    await publisher.publishAcknowledged({ topic: 'expires/c', payload: 'stays' });
+    await pass(12);
+    const back = await broker.connect(5, session);
+    expect(await back.receiveTexts(1)).toEqual(['stays']);
+    expect(await back.settled()).toEqual([]);
+    const late = await broker.connect(5, { clientId: 'late' });
+    await late.subscribe('expires/#', 1);
+    expect(await late.settled()).toEqual([]);
+    expect(broker.adapter.counters.droppedExpired).toBeGreaterThan(0);
+  });
+});
+
+describe('takeover (14, 37)', () => {
+  for (const version of [3, 4, 5] as const) {
+    it(`closes the old connection with 0x8E before the new CONNACK, old one of version ${version}`, async () => {
+      const first = await broker.connect(version, { clientId: 'twin', cleanStart: false });
+      const packets: number[] = [];
+      let closed = false;
+      first.listen(
+        (packet) => packet.type === 'disconnect' && packets.push(packet.reasonCode),
+        () => (closed = true),
+      );
+      const second = await broker.open(5);
+      second.sendConnect({ clientId: 'twin', cleanStart: false });
+      await second.next('connack');
+      expect(broker.adapter.sessions.connected).toBe(2);
+      await waitUntil(() => closed);
+      expect(packets).toEqual(version === 5 ? [0x8e] : []);
+      expect(broker.adapter.counters.takeovers).toBe(1);
+    });
+  }
+
+  it('sends a will without delay, cancels a delayed one when the session goes on, sends it at clean start', async () => {
+    const session = { clientId: 'twin', cleanStart: false, properties: { sessionExpiry: 100 } };
+    await broker.connect(5, { ...session, will: will() });
+    await broker.connect(5, { ...session, will: delayed(10) });
+    expect(await willsSeen()).toEqual(['gone']);
+    await broker.connect(5, { ...session, will: delayed(10) });
+    await pass(30);
+    expect(await willsSeen()).toEqual([]);
+    await broker.connect(5, { clientId: 'twin', cleanStart: true });
+    expect(await willsSeen()).toEqual(['gone']);
+  });
+
+  it('loses no message that comes meanwhile (29)', async () => {
+    const session = { clientId: 'twin', cleanStart: false, properties: { sessionExpiry: 100 } };
+    let current = await broker.connect(5, session);
+    await current.subscribe('busy/#', 1);
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    const seen = new Set<string>();
+    for (let round = 0; round < 20; round++) {
+      for (let at = 0; at < 20; at++) {
+        publisher.publish({ topic: 'busy/t', qos: 1, packetId: at + 1, payload: `${round}/${at}` });
+      }
+      const next = await broker.open(5);
+      next.sendConnect(session);
+      expect((await next.next('connack')).sessionPresent).toBe(true);
+      for (let at = 0; at < 20; at++) await publisher.next('puback');
+      for (const packet of current.pending) {
+        if (packet.type === 'publish') seen.add(Buffer.from(packet.payload).toString());
+      }
+      current = next;
+    }
+    const texts = new Set<string>();
+    while (texts.size < 400) {
+      const [message] = await current.receive(1);
+      texts.add(Buffer.from(message!.payload).toString());
+    }
+    expect(texts.size).toBe(400);
+  });
+
+  it('ends what the old connection had published before the new one may send it again', async () => {
+    const session = { clientId: 'twin', cleanStart: false, properties: { sessionExpiry: 100 } };
+    const first = await broker.connect(5, session);
+    await watcher.subscribe('once', 2);
+    first.publish({ topic: 'once', qos: 2, packetId: 1, payload: 'zero' });
+    await first.next('pubrec');
+    first.ack('pubrel', 1);
+    await first.next('pubcomp');
+    broker.storage.journal.hold();
+    first.publish({ topic: 'once', qos: 2, packetId: 1, payload: 'one' });
+    await first.settled();
+    const second = await broker.open(5);
+    second.sendConnect(session);
+    second.publish({ topic: 'once', qos: 2, packetId: 1, dup: true, payload: 'one' });
+    expect(await second.nothingWithin(50)).toBeNull();
+    broker.storage.journal.release();
+    await second.next('connack');
+    await second.next('pubrec');
+    expect(await watcher.receiveTexts(2)).toEqual(['zero', 'one']);
+    expect(await willsSeen()).toEqual([]);
+  });
+});
+
+describe('stopping', () => {
+  it('tells version 5 clients, leaves no timer and no session without its place', async () => {
+    const client = await broker.connect(5, {
+      clientId: 'c',
+      cleanStart: false,
+      properties: { sessionExpiry: 100 },
+    });
+    await client.subscribe('stop', 1);
+    await broker.adapter.stop();
+    expect((await client.next('disconnect')).reasonCode).toBe(0x8b);
+    await client.whenClosed();
+    await broker.kernel.stop();
+    // Connections that linger, and deadlines that were cancelled, run out and set nothing again.
+    await pass(120);
+    expect(clock.pending).toBe(0);
+  });
+});
