@@ -23,6 +23,7 @@ export async function resubscribe(session: Session): Promise<void> {
   for (const shard of shards) {
     if (needed.has(shard.id)) session.fallBehind(shard.id, cursorOf(session, shard.id));
   }
+  session.resuming = false;
   for (const stored of state.subscriptions.values()) {
     const options: SubscriptionOptions = {
       noLocal: stored.noLocal,

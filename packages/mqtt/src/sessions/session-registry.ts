@@ -115,7 +115,8 @@ export class SessionRegistry {
   /** Records of a shard were not routed from `from` on. */
   fellBehind(shard: ShardId, from: Offset): void {
     for (const session of this.#live.values()) {
-      if (!session.cursorShards().has(shard)) continue;
+      // One that is being resumed reads on from its own cursor, which lies below.
+      if (session.resuming || !session.cursorShards().has(shard)) continue;
       session.fallBehind(shard, from);
       session.wake();
     }
@@ -191,6 +192,7 @@ export class SessionRegistry {
         })
       : null;
     session = new Session(state, connection, log, this.#context);
+    session.resuming = stored !== undefined;
     this.#live.set(clientId, session);
     if (log !== null) {
       if (stored === undefined) shard.state.sessions.set(clientId, state);

@@ -78,6 +78,8 @@ export class Session {
   readonly #heldReleases = new HeldFrames();
   /** While messages in flight are sent again nothing new is. */
   redelivering = false;
+  /** Kept from before, and its subscriptions are not in force yet: it stands where its cursors say, not at the live path. */
+  resuming = false;
   ended = false;
 
   constructor(
@@ -306,6 +308,7 @@ export class Session {
   cursorItems(): ReturnType<typeof cursorItem>[] {
     const { state, kernel } = this;
     const items = this.window.takeUnrecorded().map((entry) => inflightItem(state, entry));
+    if (this.resuming) return items;
     const needed = this.cursorShards();
     for (const shard of state.cursors.keys()) {
       if (needed.has(shard)) continue;
