@@ -10,6 +10,8 @@ export interface KafkaOptions extends ListenAddress {
   readonly advertisedHost?: string;
   readonly advertisedPort?: number;
   readonly nodeId: number;
+  /** Open connections; more are closed at once. Default 10,000. */
+  readonly connectionsMax?: number;
   /** Longest request, bytes. Default 100 MiB. */
   readonly maxRequestBytes?: number;
   /** A connection without a request for this long is closed. Default 10 min. */

@@ -1,6 +1,8 @@
 /** What the adapter has done since its start. */
 export interface KafkaCounters {
   connections: number;
+  /** Connections closed at once: there were as many as there may be. */
+  connectionsRefused: number;
   requests: number;
   producedBatches: number;
   producedBytes: number;
@@ -12,6 +14,7 @@ export interface KafkaCounters {
 export function createKafkaCounters(): KafkaCounters {
   return {
     connections: 0,
+    connectionsRefused: 0,
     requests: 0,
     producedBatches: 0,
     producedBytes: 0,

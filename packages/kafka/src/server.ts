@@ -71,6 +71,11 @@ export class KafkaAdapter implements Lifecycle {
   }
 
   #accept(socket: Socket, context: KafkaContext): void {
+    if (this.#connections.size >= (this.#options.connectionsMax ?? 10_000)) {
+      this.counters.connectionsRefused++;
+      socket.destroy();
+      return;
+    }
     this.counters.connections++;
     const connection = new Connection(socket, context, handlerOf);
     this.#connections.add(connection);

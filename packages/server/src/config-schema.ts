@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { kafkaLimits, mqttLimits } from './config-limits.ts';
 import { hostOf, loopbackHosts } from './listen-hosts.ts';
 
 const mebibyte = 1024 * 1024;
@@ -102,6 +103,8 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
   admin: listener(58_080),
+  mqtt: mqttLimits,
+  kafka: kafkaLimits,
   log: z
     .strictObject({
       level: z
@@ -132,6 +135,12 @@ export const configSchema = z.strictObject({
         .min(-1)
         .default(640 * mebibyte)
         .describe('`retention.bytes` of the default topic, a shard; read when the data folder is new.'),
+      captureBytesPerSecond: bytes(1024, 128 * mebibyte).describe(
+        'QoS 0 messages that are stored a second; above it they are routed only.',
+      ),
+      sessionBacklogBytes: bytes(mebibyte, 1024 * mebibyte).describe(
+        'Bytes a shard that retention keeps for sessions that have not read them.',
+      ),
     })
     .prefault({}),
   storage,

@@ -53,6 +53,7 @@ function mqttListener(config: Config, { base, logger }: ListenerModules): Listen
     {
       tcp: mqtt.enabled ? listenAddress(mqtt) : null,
       webSocket: mqttWebSocket.enabled ? listenAddress(mqttWebSocket) : null,
+      limits: config.mqtt,
     },
     {
       kernel: base.kernel,
@@ -73,10 +74,15 @@ function kafkaListener(config: Config, { base, logger }: ListenerModules): Liste
   const { enabled, advertised } = config.listeners.kafka;
   if (!enabled) return null;
   const told = advertised === undefined ? null : parseAdvertised(advertised);
+  const { connectionsMax, requestBytesMax, idleMs, groupInitialDelayMs, groupMembersMax } = config.kafka;
   const part = createKafkaAdapter(
     {
       ...listenAddress(config.listeners.kafka),
       nodeId: config.nodeId,
+      connectionsMax,
+      maxRequestBytes: requestBytesMax,
+      idleMs,
+      groups: { initialDelayMs: groupInitialDelayMs, membersMax: groupMembersMax },
       ...(told === null ? {} : { advertisedHost: told.host }),
       ...(told === null || told.port === null ? {} : { advertisedPort: told.port }),
     },

@@ -159,5 +159,7 @@ function kernelOptions(
       autoCreateMax,
     },
     inflightBytesMax: config.storage.inflightBytes,
+    captureBytesPerSecond: config.topics.captureBytesPerSecond,
+    sessionBacklogBytes: config.topics.sessionBacklogBytes,
   };
 }

@@ -178,3 +178,26 @@ describe('stopping', () => {
     reader.close();
   });
 });
+
+describe('more connections than there may be', () => {
+  it('are closed at once', async () => {
+    const small = createKafkaAdapter(
+      { hosts: ['127.0.0.1'], port: 0, nodeId: 1, connectionsMax: 2 },
+      { kernel, clock: systemClock, random: systemRandom, logger: silentLogger },
+    );
+    await small.start();
+    const first = await KafkaClient.connect(small.address());
+    const second = await KafkaClient.connect(small.address());
+    await first.send(apiVersions, 0, {});
+    await second.send(apiVersions, 0, {});
+    const third = await KafkaClient.connect(small.address());
+    await expect(third.send(apiVersions, 0, {})).rejects.toThrow(/closed/);
+    expect(small.counters).toMatchObject({ connections: 2, connectionsRefused: 1 });
+    first.close();
+    await waitUntil(() => small.counters.connections === 1);
+    const fourth = await KafkaClient.connect(small.address());
+    expect((await fourth.send(apiVersions, 0, {})).errorCode).toBe(errorCodes.NONE);
+    for (const each of [second, third, fourth]) each.close();
+    await small.stop();
+  });
+});

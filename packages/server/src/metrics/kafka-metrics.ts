@@ -3,6 +3,11 @@ import type { MetricTable } from './metric-table.ts';
 
 export const kafkaMetrics: MetricTable<KafkaCounters> = {
   connections: { name: 'robustmq_kafka_connections', type: 'gauge', help: 'Open connections.' },
+  connectionsRefused: {
+    name: 'robustmq_kafka_connections_refused_total',
+    type: 'counter',
+    help: 'Connections closed at once: there were as many as there may be.',
+  },
   requests: { name: 'robustmq_kafka_requests_total', type: 'counter', help: 'Requests received.' },
   producedBatches: {
     name: 'robustmq_kafka_produced_batches_total',

@@ -1,0 +1,60 @@
+import { z } from 'zod';
+
+const mebibyte = 1024 * 1024;
+const whole = (from: number, to: number, fallback: number) =>
+  z.number().int().min(from).max(to).default(fallback);
+const second = 1000;
+const hour = 3600 * second;
+
+/** Bounds of the MQTT listeners; the names are those of the adapter's `MqttLimits`. */
+export const mqttLimits = z
+  .strictObject({
+    connectionsMax: whole(1, 1_000_000, 100_000).describe('Open connections; more are closed at once.'),
+    connectTimeoutMs: whole(100, hour, 10 * second).describe('Time until CONNECT has come.'),
+    packetBytesMax: whole(1024, 16 * mebibyte, 2 * mebibyte).describe(
+      'Largest packet of a client; what is announced is less where the default topic takes less.',
+    ),
+    receiveMaximum: whole(1, 65_535, 1024).describe(
+      'QoS 1 and 2 publishes of a client that are not acknowledged yet.',
+    ),
+    inflightMax: whole(1, 65_535, 1024).describe(
+      'QoS 1 and 2 messages to a client that it has not acknowledged yet.',
+    ),
+    topicAliasMaximum: whole(0, 65_535, 32).describe('Topic aliases that a client may set.'),
+    subscriptionsMax: whole(1, 1_000_000, 10_000).describe('Subscriptions of a client.'),
+    broadSessionsMax: whole(0, 1_000_000, 100).describe(
+      'Kept sessions with a filter above QoS 0 that begins with a wildcard.',
+    ),
+    sessionExpiryMax: whole(0, 0xffff_ffff, 0xffff_ffff).describe(
+      'Longest session expiry interval, seconds; 4294967295 is for ever.',
+    ),
+    keepAliveMax: whole(0, 65_535, 0).describe('Longest keep alive, seconds; 0 takes what the client wants.'),
+    unsentBytesMax: whole(4096, 1024 * mebibyte, mebibyte).describe(
+      'Unsent bytes of a connection above which it leaves the live path.',
+    ),
+    stalledMs: whole(second, hour, 60 * second).describe(
+      'A connection that stays full for so long is closed.',
+    ),
+    publishTimeoutMs: whole(second, hour, 20 * second).describe(
+      'A publish without an outcome for so long ends its connection.',
+    ),
+    willRecoveryGraceMs: whole(0, hour, 10 * second).describe(
+      'After the death of a process wills wait at least so long for their clients.',
+    ),
+  })
+  .prefault({});
+
+/** Bounds of the Kafka listener. */
+export const kafkaLimits = z
+  .strictObject({
+    connectionsMax: whole(1, 1_000_000, 10_000).describe('Open connections; more are closed at once.'),
+    requestBytesMax: whole(64 * 1024, 1024 * mebibyte, 100 * mebibyte).describe('Longest request.'),
+    idleMs: whole(second, 24 * hour, 600 * second).describe(
+      'A connection without a request for so long is closed.',
+    ),
+    groupInitialDelayMs: whole(0, 60 * second, 500).describe(
+      'How long the first rebalance of an empty group waits for more members.',
+    ),
+    groupMembersMax: whole(1, 100_000, 10_000).describe('Members of a group.'),
+  })
+  .prefault({});
