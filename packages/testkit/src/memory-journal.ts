@@ -50,6 +50,8 @@ export class MemoryJournal implements JournalClient {
   durableUpTo: number | undefined;
   /** Code of the refusal that every entry gets; null: entries are taken. */
   refuseAll: AppendRefusal['code'] | null = null;
+  /** Above 0: fences answer that what lies below this offset and is not there was lost. */
+  lostTo = 0;
   readonly #damaged = new Map<SegmentId, { from: Offset; to: Offset }>();
   #held: (() => void)[] | null = null;
   #stream: Stream | null = null;
@@ -136,13 +138,13 @@ export class MemoryJournal implements JournalClient {
         return {
           shard,
           segment,
-          status: 'ok',
+          status: this.lostTo > 0 ? ('lost' as const) : ('ok' as const),
           endEntry: last?.entryId ?? -1,
           endOffset: last === undefined ? 0 : last.baseOffset + last.count,
           maxTimestamp: Math.max(-1, ...entries.map((entry) => entry.maxTimestamp)),
           bytes: entries.reduce((sum, entry) => sum + entry.bytes, 0),
           chainCrc: last?.crc ?? 0,
-          lostTo: 0,
+          lostTo: this.lostTo,
           epoch,
         };
       }),
@@ -157,6 +159,7 @@ export class MemoryJournal implements JournalClient {
     const damaged = this.#damaged.get(request.segment);
     const entries: StoredEntry[] = [];
     let bytes = 0;
+    let hasData = false;
     for (const entry of segment.entries) {
       const end = entry.baseOffset + entry.count;
       if (entry.count === 0 ? entry.baseOffset < request.offset : end <= request.offset) continue;
@@ -165,11 +168,12 @@ export class MemoryJournal implements JournalClient {
         if (entries.length > 0) return { entries, nextOffset: entry.baseOffset };
         throw new RobustError<KernelErrorCode>('JOURNAL_DATA_LOST', 'damaged', { detail: { ...damaged } });
       }
-      if (entries.length > 0 && bytes + entry.bytes > request.maxBytes) {
+      if (hasData && bytes + entry.bytes > request.maxBytes) {
         return { entries, nextOffset: entry.baseOffset };
       }
       entries.push(entry);
       bytes += entry.bytes;
+      if (entry.count > 0) hasData = true;
     }
     return { entries, nextOffset: request.limit };
   }

@@ -143,7 +143,7 @@ export class ShardLog {
    */
   rollIfOld(now: number): void {
     const segment = this.#segment;
-    if (segment === null || this.#nextOffset === segment.baseOffset) return;
+    if (segment === null || !this.#holdsRecords()) return;
     const { segmentMs, retentionMs } = this.#config;
     const expired = retentionMs >= 0 && this.#maxTimestamp >= 0 && now - this.#maxTimestamp > retentionMs;
     if (!expired && now - segment.openedAt < segmentMs) return;
@@ -174,7 +174,7 @@ export class ShardLog {
       if (!this.#reserve(run.count)) break;
       out.push(this.#entry(staged.slice(at, run.end), run.count, run.bytes));
       at = run.end;
-      if (this.#segmentBytes >= this.#config.segmentBytes) this.#rolling = true;
+      if (this.#segmentBytes >= this.#config.segmentBytes && this.#holdsRecords()) this.#rolling = true;
     }
     if (at === 0) return;
     const taken = at === staged.length ? staged : staged.slice(0, at);
@@ -394,6 +394,11 @@ export class ShardLog {
       this.#modules.appender.took(buffer.length);
     }
     this.#staged.unshift(...chunks);
+  }
+
+  /** Whether the open segment has more than state at its head, which may be larger than a small segment. */
+  #holdsRecords(): boolean {
+    return this.#segment !== null && this.#nextOffset > this.#segment.baseOffset;
   }
 
   #isIdle(): boolean {
