@@ -196,7 +196,7 @@ class JournalGame {
     // One microtask later the call is under way, and not complete.
     disk.fault = (op) => {
       if (op.number === crashAt) queueMicrotask(crash);
-      return undefined;
+      return run.full && op.kind === 'pwrite' && op.io !== 'wal' ? 'DISK_FULL' : undefined;
     };
     let failure: Error | null = null;
     let over = false;
@@ -250,6 +250,7 @@ class JournalGame {
     const steps = 10 + random.below(120);
     for (let step = 0; step < steps; step++) {
       this.#hear(got);
+      run.full = this.#tight && random.chance(run.full ? 0.8 : 0.1);
       for (const shard of this.#shards.values()) if (shard.broken) await this.#reopen(run, shard);
       await this.#act(run, got);
       this.#hear(got);
@@ -517,6 +518,8 @@ interface ReadRange {
 class GameRun {
   readonly journal: LocalJournal;
   readonly disk: SimDisk;
+  /** Others have filled the volume: whoever does not write to a file that is there already finds no space. */
+  full = false;
   /** How far the clock goes in the next turn. */
   leapMs = 1;
 

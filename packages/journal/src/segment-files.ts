@@ -96,6 +96,8 @@ export class SegmentFiles {
     }
     const opening = this.#disk.open('writeBehind', path, { create: true, dsync: pooled !== undefined });
     this.#hold(segment, { file: opening, users: 0 });
+    // A failed open must not stay behind as the segment's file.
+    opening.catch(() => this.#forget(segment));
     await opening;
     await this.#disk.syncDir(this.folder);
     segment.named = true;
@@ -160,7 +162,6 @@ export class SegmentFiles {
       const dsync = segment.durableWrites;
       handle = { file: this.#disk.open(io, this.path(segment), { dsync }), users: 0 };
       this.#hold(segment, handle);
-      // A failed open must not stay behind as the segment's file.
       handle.file.catch(() => this.#forget(segment));
     } else {
       this.#open.delete(segment);

@@ -16,6 +16,8 @@ export class GatheringWriter {
   /** Writes the entries, which lie back to back from the first one's position. */
   async write(io: IoClass, file: DiskFile, entries: readonly TailEntry[]): Promise<void> {
     let position = entries[0]?.position ?? 0;
+    // A write that found no space may have left something.
+    this.#used = 0;
     for (const entry of entries) {
       assert(entry.position === position + this.#used, 'entries lie back to back');
       position = await this.#add(io, file, { part: entry.header, position });
