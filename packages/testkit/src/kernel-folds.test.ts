@@ -258,7 +258,7 @@ describe('retained copies', () => {
       kernel = await startKernel(storage);
       const random = new SimRandom(writes);
       const topic = await kernel.topics.create('r', 1, new Map([['subject.bind', 'true']]));
-      const shard = await kernel.openShard(topic.shards[0]!);
+      await kernel.openShard(topic.shards[0]!);
       const ops: [string, string | null][] = [];
       let acknowledged = 0;
       const set = (name: string, value: string | null): Promise<void> => {
