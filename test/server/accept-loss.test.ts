@@ -4,14 +4,14 @@ import { Kafka, logLevel } from 'kafkajs';
 import { runRobustmq, ServerProcess } from '@robustmq/testkit';
 import { describe, expect, it } from 'vitest';
 
-/** Flips a byte of the last place in the write-ahead log that holds `text`; returns whether there is one. */
-function damageLast(walFolder: string, text: string): boolean {
-  const [name, ...others] = readdirSync(walFolder).filter((each) =>
-    readFileSync(join(walFolder, each)).includes(text),
+/** Flips a byte of the last place in a folder's files that holds `text`; returns whether there is one. */
+function damageLast(folder: string, text: string): boolean {
+  const [name, ...others] = readdirSync(folder).filter((each) =>
+    readFileSync(join(folder, each)).includes(text),
   );
   // The test writes little: all of it is in one file.
   if (name === undefined || others.length > 0) return false;
-  const path = join(walFolder, name);
+  const path = join(folder, name);
   const bytes = readFileSync(path);
   bytes[bytes.lastIndexOf(text)]! ^= 0xff;
   writeFileSync(path, bytes);
@@ -66,6 +66,33 @@ describe('storage 4.5: a server whose group state lost acknowledged records', ()
     await again.connect();
     expect(await again.listGroups()).toBeDefined();
     await again.disconnect();
+  });
+
+  it('says which records of its state are damaged in a segment, and keeps the admin port open', async () => {
+    await using server = await ServerProcess.start({ mayBeUnready: true });
+    const kafka = new Kafka({ brokers: [server.address('kafka')], logLevel: logLevel.NOTHING });
+    const consumer = kafka.consumer({ groupId: 'the-damaged-group', maxWaitTimeInMs: 50 });
+    const admin = kafka.admin();
+    await admin.connect();
+    await admin.createTopics({ topics: [{ topic: 'data', numPartitions: 1 }] });
+    await admin.disconnect();
+    await consumer.connect();
+    await consumer.subscribe({ topic: 'data' });
+    const joined = new Promise((resolve) => consumer.on(consumer.events.GROUP_JOIN, resolve));
+    await consumer.run({ eachMessage: async () => undefined });
+    await joined;
+    await consumer.disconnect();
+    await server.stop();
+    // The second start seals the segment; without the log that the records came from, nothing replaces them.
+    await server.start();
+    await server.stop();
+    const wal = join(server.dataDir, 'journal', 'wal');
+    for (const name of readdirSync(wal)) rmSync(join(wal, name));
+    expect(damageLast(join(server.dataDir, 'journal', 'segments'), 'the-damaged-group')).toBe(true);
+    await server.start();
+    expect((await fetch(`http://${server.address('admin')}/healthz`)).status).toBe(200);
+    const { stdout } = await server.stop();
+    expect(stdout).toMatch(/Not open: kafka: stored entries are damaged: shard \d+, offsets \d+ to \d+/);
   });
 
   it('refuses commands that make no sense', async () => {
