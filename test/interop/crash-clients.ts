@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { History, Promised, ServerProcess } from '@robustmq/testkit';
+import { waitUntil } from '@robustmq/testkit';
 import { Kafka, logLevel } from 'kafkajs';
 import type { Consumer, Producer } from 'kafkajs';
 import { connect, ErrorWithReasonCode } from 'mqtt';
@@ -161,8 +162,9 @@ export class MqttReader {
     return reader;
   }
 
-  /** Leaves; the session stays. */
+  /** Leaves; the session stays. MQTT.js that is asked to end while it reconnects leaves that connection open. */
   async leave(): Promise<void> {
+    await waitUntil(() => this.#client.connected, { what: `${this.name} to be connected` });
     await this.#client.endAsync();
   }
 
