@@ -1,4 +1,4 @@
-// Types, lint and format: everything that needs no running test.
+// Types, lint, format and unused code: everything that needs no running test.
 import { build, install } from './install.mjs';
 import { pnpm } from './pnpm.mjs';
 
@@ -6,6 +6,7 @@ const steps = [
   ['types of the tests', ['exec', 'tsc', '-p', 'tsconfig.tests.json']],
   ['lint', ['exec', 'oxlint', '--deny-warnings', 'packages', 'test', 'scripts']],
   ['format', ['exec', 'biome', 'format', '.']],
+  ['unused code', ['exec', 'knip', '--no-config-hints']],
 ];
 
 /** Runs every check; returns the names of those that failed. */
