@@ -137,7 +137,7 @@ describe('replication 2.5: a fence is durable when it is answered', () => {
   });
 });
 
-describe('storage 3.3: names before entries', () => {
+describe('storage 2.5: names before entries', () => {
   it('the file of a segment whose making a kill cut off is trusted only when its name is durable', async () => {
     for (let seed = 0; seed < 10; seed++) {
       const disk = new SimDisk({ seed });

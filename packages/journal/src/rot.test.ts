@@ -100,7 +100,7 @@ function bytesOf(entry: AppendEntry): Buffer {
 }
 
 describe('storage 4.5: rot in a segment', () => {
-  it('any flipped bit of a block costs exactly the entry it is in', () => {
+  it('storage 3.5: any flipped bit of a block costs exactly the entry it is in', () => {
     const log = new TestLog(shard, 1);
     const entries = [log.data(2), log.data(1, 1000, { bytes: 90 }), log.data(3)];
     const ends: number[] = [];

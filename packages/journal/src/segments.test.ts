@@ -151,7 +151,7 @@ describe('storage 3.2: one file per segment', () => {
   });
 });
 
-describe('storage 3.6: what metadata no longer lists', () => {
+describe('storage 3.7: what metadata no longer lists', () => {
   it('is deleted after the longest read, not before, and frees its file; the rest stays', async () => {
     const of = await rig();
     const logs = [1, 2, 3].map((id) => new TestLog(shard, id, { baseOffset: (id - 1) * 2 }));

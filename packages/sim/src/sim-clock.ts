@@ -62,7 +62,8 @@ export class SimClock implements Clock {
       next.task();
       await settle();
     }
-    this.#elapsed = end;
+    // Whoever else moved time on meanwhile may have come further.
+    this.#elapsed = Math.max(this.#elapsed, end);
   }
 
   /** Moves time to the next timer, if any, until `done` holds; rejects after `limitMs` of virtual time. */

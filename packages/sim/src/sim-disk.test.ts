@@ -233,6 +233,14 @@ describe('SimClock', () => {
     expect(clock.now()).toBe(wall + 30 - 3_600_000);
     expect(clock.monotonic()).toBe(30);
   });
+
+  it('never goes back when two move it on at once', async () => {
+    const clock = new SimClock();
+    const far = clock.advance(100);
+    const near = clock.advance(10);
+    await Promise.all([far, near]);
+    expect(clock.monotonic()).toBe(100);
+  });
 });
 
 describe('SimRandom', () => {
