@@ -196,7 +196,7 @@ describe('will', () => {
   });
 });
 
-describe('will delay', () => {
+describe('semantics 5.2: will delay', () => {
   const session = { cleanStart: false, properties: { sessionExpiry: 30 } };
 
   it("holds the will back, and the session's end sends it earlier", async () => {
@@ -242,7 +242,7 @@ describe('will delay', () => {
   });
 });
 
-describe('wills over the death of the broker (28)', () => {
+describe('semantics 5.2: wills over the death of the broker (28)', () => {
   for (const how of ['restart', 'crash'] as const) {
     it(`wait for the grace after a ${how}, and come once`, async () => {
       await broker.connect(5, { clientId: 'c', will: will(), properties: { sessionExpiry: 1000 } });
@@ -429,7 +429,7 @@ describe('takeover (14, 37)', () => {
     });
   }
 
-  it('sends a will without delay, cancels a delayed one when the session goes on, sends it at clean start', async () => {
+  it('semantics 5.2: sends a will without delay, cancels a delayed one when the session goes on, sends it at clean start', async () => {
     const session = { clientId: 'twin', cleanStart: false, properties: { sessionExpiry: 100 } };
     await broker.connect(5, { ...session, will: will() });
     await broker.connect(5, { ...session, will: delayed(10) });
