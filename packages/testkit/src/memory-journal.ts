@@ -1,12 +1,13 @@
 import { RobustError } from '@robustmq/core';
 import type { Epoch, JournalUuid, NodeId, Offset, SegmentId, ShardId } from '@robustmq/core';
-import { checkEntry, entryFlag } from '@robustmq/kernel';
+import { checkEntry, entryFlag, keyTokens } from '@robustmq/kernel';
 import type {
   AppendAck,
   AppendEntry,
   AppendListener,
   AppendRefusal,
   AppendStream,
+  BlockFilter,
   FenceAnswer,
   FenceRequest,
   JournalClient,
@@ -16,6 +17,7 @@ import type {
   StoredEntry,
   TimestampRequest,
 } from '@robustmq/kernel';
+import { nextBatch, readRecords, RecordTable } from '@robustmq/record';
 import { Fuse } from './fuse.ts';
 
 interface Segment {
@@ -35,6 +37,21 @@ interface Stream {
   open: boolean;
 }
 
+/** Whether each token of some alternative is one of the entry's records'. */
+function mayMatch(entry: StoredEntry, filter: BlockFilter): boolean {
+  if ((entry.flags & entryFlag.control) !== 0) return true;
+  const tokens = new Set<number>();
+  const table = new RecordTable();
+  const { payload } = entry;
+  for (let at = 0; at < payload.length; at = nextBatch(payload, at)) {
+    readRecords(table, payload, at);
+    for (let row = 0; row < table.count; row++) {
+      keyTokens(table.buffer, table.keyStart[row]!, table.keyEnd[row]!, tokens);
+    }
+  }
+  return filter.some((alternative) => alternative.every((token) => tokens.has(token)));
+}
+
 /**
  * A journal in memory for tests of what lies above it. It checks every entry as the real one does and answers a turn
  * later; `hold` keeps acknowledgements back until `release`, and each kind of failure can be asked for.
@@ -52,6 +69,8 @@ export class MemoryJournal implements JournalClient {
   refuseAll: AppendRefusal['code'] | null = null;
   /** Above 0: fences answer that what lies below this offset and is not there was lost. */
   lostTo = 0;
+  /** Entries that filters proved to hold nothing wanted: every entry is a block here, its filter exact. */
+  skippedEntries = 0;
   readonly #damaged = new Map<SegmentId, { from: Offset; to: Offset }>();
   #held: (() => void)[] | null = null;
   #stream: Stream | null = null;
@@ -167,6 +186,10 @@ export class MemoryJournal implements JournalClient {
       if (damaged !== undefined && entry.baseOffset >= damaged.from && entry.baseOffset < damaged.to) {
         if (entries.length > 0) return { entries, nextOffset: entry.baseOffset };
         throw new RobustError<KernelErrorCode>('JOURNAL_DATA_LOST', 'damaged', { detail: { ...damaged } });
+      }
+      if (request.filter !== undefined && !mayMatch(entry, request.filter)) {
+        this.skippedEntries++;
+        continue;
       }
       if (hasData && bytes + entry.bytes > request.maxBytes) {
         return { entries, nextOffset: entry.baseOffset };
