@@ -1,8 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
-  resolve: { conditions: ['robustmq-source', 'node', 'import', 'default'] },
-  ssr: { resolve: { conditions: ['robustmq-source', 'node', 'import', 'default'] } },
+  resolve: { conditions: ['robustmq-source', 'node'] },
+  ssr: { resolve: { conditions: ['robustmq-source', 'node'] } },
   test: {
     include: ['packages/*/src/**/*.test.ts', 'test/**/*.test.ts'],
     pool: 'forks',
