@@ -28,6 +28,8 @@ export function retainedFrom(
     const old =
       config.retentionMs >= 0 && segment.maxTimestamp >= 0 && now - segment.maxTimestamp > config.retentionMs;
     const many = config.retentionBytes >= 0 && bytes - segment.bytes >= config.retentionBytes;
+    // State at its head is all it has: it goes with its neighbours.
+    if (segment.endOffset === segment.baseOffset) continue;
     if (!old && !many) break;
     if (floor !== null && segment.endOffset > floor.offset) {
       if (behindFloor <= floor.backlogBytesMax) break;
