@@ -34,6 +34,11 @@ export class RequestReader {
     return this.#body?.length ?? 0;
   }
 
+  /** Whether a frame has begun and is not complete. */
+  get midFrame(): boolean {
+    return this.#declared >= 0 || this.#prefixBytes > 0;
+  }
+
   /** Ignores all further input; may be called from within `onRequest` when the connection is to be closed. */
   stop(): void {
     this.#stopped = true;

@@ -16,6 +16,14 @@ export interface KafkaOptions extends ListenAddress {
   readonly maxRequestBytes?: number;
   /** A connection without a request for this long is closed. Default 10 min. */
   readonly idleMs?: number;
+  /** A connection that does not complete a request within this time is closed. Default 30 s. */
+  readonly partialRequestMs?: number;
+  /** A connection that takes nothing of what it asked for during this time is closed. Default 60 s. */
+  readonly stalledMs?: number;
+  /** Bytes of incomplete requests, all connections together. Default 512 MiB. */
+  readonly partialBytesMax?: number;
+  /** Bytes of answers that clients have not taken; above it a fetch gets one batch. Default 256 MiB. */
+  readonly unsentBytesMax?: number;
   /** Bounds and delays of consumer groups; what is left out has its default. */
   readonly groups?: Partial<GroupLimits>;
 }
@@ -36,11 +44,19 @@ export interface KafkaContext extends KafkaModules {
   broker(): { nodeId: number; host: string; port: number };
 }
 
+/** The connection that a request came from. */
+export interface Peer {
+  /** The client's address. */
+  readonly host: string;
+  readonly closed: boolean;
+  /** Calls `task` once when the connection is gone. Returns a function that takes it back. */
+  onClose(task: () => void): () => void;
+}
+
 /** One request as a handler sees it. The frame stays valid until the response is written. */
 export interface Request extends RequestHeader {
   readonly frame: Buffer;
-  /** The client's address. */
-  readonly clientHost: string;
+  readonly peer: Peer;
 }
 
 /** The pieces of a response; null: the request has none. */

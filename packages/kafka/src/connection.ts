@@ -1,10 +1,14 @@
 import type { Socket } from 'node:net';
 import { RobustError } from '@robustmq/core';
 import { decodeRequestHeader, produce, RequestReader } from '@robustmq/kafka-codec';
-import type { Answer, Handler, KafkaContext, Request } from './adapter.ts';
+import type { Answer, Handler, KafkaContext, Peer, Request } from './adapter.ts';
 
 /** Requests of one connection that are being answered or wait, at most; then its socket is not read. */
 const pendingMax = 64;
+/** Bytes of these requests, at most. */
+const pendingBytesMax = 16 * 1024 * 1024;
+/** A connection with less than this of an incomplete request is not closed for what all of them hold. */
+const partialBytesFree = 1024 * 1024;
 
 interface Pending {
   readonly request: Request;
@@ -16,37 +20,66 @@ interface Pending {
 
 export type HandlerOf = (apiKey: number, apiVersion: number) => Handler | null;
 
+/** How long a connection may do nothing, ms. */
+export interface ConnectionLimits {
+  readonly idleMs: number;
+  readonly partialRequestMs: number;
+  readonly stalledMs: number;
+  readonly partialBytesMax: number;
+}
+
 /**
  * One client. Responses leave in the order of the requests. Produce requests overlap, as their appends keep their
- * order; any other request waits for those before it, and what follows waits for it.
+ * order; any other request waits for those before it, and what follows waits for it. Nothing is begun while the client
+ * does not take what was answered before.
  */
-export class Connection {
+export class Connection implements Peer {
+  readonly host: string;
   readonly #socket: Socket;
   readonly #context: KafkaContext;
   readonly #handlerOf: HandlerOf;
+  readonly #limits: ConnectionLimits;
   readonly #reader: RequestReader;
+  readonly #closeTasks = new Set<() => void>();
   #pending: Pending[] = [];
+  #pendingBytes = 0;
   #paused = false;
+  #awaitsRelief = false;
   #closed = false;
   #ending = false;
-  lastRequestAt: number;
+  /** Shares of this connection in the counters of all. */
+  #partialBytes = 0;
+  #unsentBytes = 0;
+  /** When the last chunk came that completed a request, and when the incomplete one began. */
+  #requestAt: number;
+  #partialSince = 0;
 
-  constructor(socket: Socket, context: KafkaContext, handlerOf: HandlerOf) {
+  constructor(socket: Socket, context: KafkaContext, handlerOf: HandlerOf, limits: ConnectionLimits) {
     this.#socket = socket;
     this.#context = context;
     this.#handlerOf = handlerOf;
+    this.#limits = limits;
     this.#reader = new RequestReader({
       maxRequestBytes: context.options.maxRequestBytes ?? 100 * 1024 * 1024,
     });
-    this.lastRequestAt = context.clock.monotonic();
+    this.host = socket.remoteAddress ?? '';
+    this.#requestAt = context.clock.monotonic();
     socket.setNoDelay(true);
     socket.on('data', (chunk) => this.#data(chunk));
-    socket.on('drain', () => this.#flow());
+    socket.on('drain', () => this.#drained());
+    // Set while the client owes us reading only; it looks at what the system has sent on, not at whole writes.
+    socket.on('timeout', () => this.close());
     socket.on('error', () => this.close());
-    socket.on('close', () => {
-      this.#closed = true;
-      this.#pending = [];
-    });
+    socket.on('close', () => this.#gone());
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  onClose(task: () => void): () => void {
+    this.#closeTasks.add(task);
+    return () => this.#closeTasks.delete(task);
   }
 
   /** Reads no more, and closes when what was read is answered. */
@@ -61,45 +94,91 @@ export class Connection {
     this.#socket.destroy();
   }
 
+  /** Closes a connection that waits for nothing and asks for nothing, or does not end what it began. */
+  closeIfOverdue(now: number): void {
+    const { idleMs, partialRequestMs } = this.#limits;
+    // While it is paused, or waits for an answer, the delay is ours.
+    if (this.#paused || this.#pending.length > 0) this.#partialSince = now;
+    else if (now - this.#requestAt > idleMs) this.close();
+    else if (this.#reader.midFrame && now - this.#partialSince > partialRequestMs) this.close();
+  }
+
   #endIfIdle(): void {
     if (!this.#ending || this.#pending.length > 0 || this.#closed) return;
     this.#closed = true;
     this.#socket.end(() => this.#socket.destroy());
   }
 
+  #gone(): void {
+    this.#closed = true;
+    this.#pending = [];
+    this.#reader.stop();
+    this.#account();
+    for (const task of this.#closeTasks) task();
+    this.#closeTasks.clear();
+  }
+
   #data(chunk: Buffer): void {
     if (this.#ending) return;
+    const { clock } = this.#context;
+    const requests = this.#pending.length;
+    const continues = this.#reader.midFrame;
     try {
       this.#reader.push(chunk, (frame) => this.#request(frame));
     } catch (error) {
       this.#refuse(error);
       return;
     }
+    if (this.#pending.length > requests) {
+      this.#requestAt = clock.monotonic();
+      this.#partialSince = this.#requestAt;
+    } else if (!continues) this.#partialSince = clock.monotonic();
     this.#advance();
+    this.#account();
     this.#flow();
   }
 
   #request(frame: Buffer): void {
     if (this.#closed) return;
-    this.lastRequestAt = this.#context.clock.monotonic();
     this.#context.counters.requests++;
-    const clientHost = this.#socket.remoteAddress ?? '';
-    const request: Request = { ...decodeRequestHeader(frame), frame, clientHost };
+    const request: Request = { ...decodeRequestHeader(frame), frame, peer: this };
     this.#pending.push({ request, started: false, done: false, answer: null });
+    this.#pendingBytes += frame.length;
   }
 
-  /** Starts what may start and writes what is answered, in order. */
+  /** Writes what is answered and starts what may start, in order. A loop: thousands of requests fit one chunk. */
   #advance(): void {
-    for (const pending of this.#pending) {
-      const overlaps = pending.request.apiKey === produce.key;
-      if (!pending.started) {
-        if (!overlaps && pending !== this.#pending[0]) break;
-        this.#start(pending);
+    if (this.#closed) return;
+    const pending = this.#pending;
+    const socket = this.#socket;
+    let written = 0;
+    socket.cork();
+    for (let at = 0; at < pending.length; at++) {
+      const each = pending[at]!;
+      const overlaps = each.request.apiKey === produce.key;
+      if (!each.started) {
+        if ((at > written && !overlaps) || this.#full()) break;
+        this.#start(each);
         if (this.#closed) return;
       }
-      if (!overlaps && !pending.done) break;
+      if (at === written && each.done) {
+        written++;
+        this.#pendingBytes -= each.request.frame.length;
+        if (each.answer !== null) for (const piece of each.answer) socket.write(piece);
+      } else if (!overlaps) break;
     }
-    this.#write();
+    socket.uncork();
+    if (written > 0) this.#pending = pending.slice(written);
+    this.#endIfIdle();
+  }
+
+  /** Whether the client has to read first. What is corked goes to the system before it counts. */
+  #full(): boolean {
+    const socket = this.#socket;
+    if (socket.writableLength < socket.writableHighWaterMark) return false;
+    socket.uncork();
+    socket.cork();
+    return socket.writableLength >= socket.writableHighWaterMark;
   }
 
   #start(pending: Pending): void {
@@ -131,50 +210,69 @@ export class Connection {
     pending.answer = answer;
     pending.done = true;
     this.#advance();
+    this.#account();
     this.#flow();
   }
 
-  #write(): void {
-    let head = 0;
+  #drained(): void {
+    this.#advance();
+    this.#account();
+    this.#flow();
+  }
+
+  /** Brings this connection's shares of the counters up to date, and watches a client that does not read. */
+  #account(): void {
+    const { counters } = this.#context;
     const socket = this.#socket;
-    let corked = false;
-    for (let pending = this.#pending[0]; pending?.done === true; pending = this.#pending[++head]) {
-      if (pending.answer === null) continue;
-      if (!corked) {
-        socket.cork();
-        corked = true;
-      }
-      for (const piece of pending.answer) socket.write(piece);
+    const length = this.#closed ? 0 : socket.writableLength;
+    const unsent = length >= socket.writableHighWaterMark ? length : 0;
+    if (unsent !== this.#unsentBytes) {
+      const stalls = unsent > 0;
+      if (stalls !== this.#unsentBytes > 0) socket.setTimeout(stalls ? this.#limits.stalledMs : 0);
+      counters.unsentBytes += unsent - this.#unsentBytes;
+      this.#unsentBytes = unsent;
     }
-    if (corked) socket.uncork();
-    if (head === 0) return;
-    this.#pending = this.#pending.slice(head);
-    if (this.#pending.length > 0) this.#advance();
-    else this.#endIfIdle();
+    const partial = this.#closed ? 0 : this.#reader.bufferedBytes;
+    if (partial === this.#partialBytes) return;
+    const grows = partial > this.#partialBytes;
+    counters.partialBytes += partial - this.#partialBytes;
+    this.#partialBytes = partial;
+    if (grows && partial > partialBytesFree && counters.partialBytes > this.#limits.partialBytesMax) {
+      this.#context.logger.warn({ peer: this.host, partial }, 'incomplete requests hold too much memory');
+      this.#refuse(null);
+    }
   }
 
   /** Reads on only while this client and the log keep up. */
   #flow(): void {
+    if (this.#closed || this.#ending) return;
     const { appender } = this.#context.kernel;
-    const pause = this.#pending.length >= pendingMax || this.#socket.writableNeedDrain || appender.pressed;
-    if (pause === this.#paused || this.#closed || this.#ending) return;
-    this.#paused = pause;
-    if (!pause) {
-      this.#socket.resume();
-      return;
+    const behind = this.#pending.length >= pendingMax || this.#pendingBytes >= pendingBytesMax;
+    const { pressed } = appender;
+    const pause = behind || this.#unsentBytes > 0 || pressed;
+    // Asked for even if it was paused before for another reason: that reason may end first.
+    if (pressed && !this.#awaitsRelief) {
+      this.#awaitsRelief = true;
+      appender.whenRelieved(() => {
+        this.#awaitsRelief = false;
+        this.#flow();
+      });
     }
-    this.#socket.pause();
-    if (appender.pressed) appender.whenRelieved(() => this.#flow());
+    if (pause === this.#paused) return;
+    this.#paused = pause;
+    if (pause) this.#socket.pause();
+    else this.#socket.resume();
   }
 
   /** Bad input, or a request we do not know: the protocol has no other answer than to close. */
   #refuse(error: unknown): void {
+    if (this.#closed) return;
     this.#context.counters.protocolErrors++;
     if (error !== null) {
-      const known = error instanceof RobustError;
       const log = this.#context.logger;
-      if (known) log.debug({ code: error.code, peer: this.#socket.remoteAddress }, 'a request is malformed');
-      else log.error({ error, peer: this.#socket.remoteAddress }, 'a request failed');
+      if (error instanceof RobustError)
+        log.debug({ code: error.code, peer: this.host }, 'a request is malformed');
+      else log.error({ error, peer: this.host }, 'a request failed');
     }
     this.close();
   }

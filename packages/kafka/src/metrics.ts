@@ -9,6 +9,10 @@ export interface KafkaCounters {
   fetchedBytes: number;
   /** Connections closed for what they sent. */
   protocolErrors: number;
+  /** Bytes received of requests that are not complete. */
+  partialBytes: number;
+  /** Bytes of answers that clients have not taken, or that are being collected for them. */
+  unsentBytes: number;
 }
 
 export function createKafkaCounters(): KafkaCounters {
@@ -20,5 +24,7 @@ export function createKafkaCounters(): KafkaCounters {
     producedBytes: 0,
     fetchedBytes: 0,
     protocolErrors: 0,
+    partialBytes: 0,
+    unsentBytes: 0,
   };
 }

@@ -4,12 +4,14 @@ import type { Lifecycle, OpenListener, Timer } from '@robustmq/core';
 import { listenOn } from '@robustmq/core';
 import type { KafkaContext, KafkaModules, KafkaOptions } from './adapter.ts';
 import { Connection } from './connection.ts';
+import type { ConnectionLimits } from './connection.ts';
 import { GroupCoordinator } from './groups/coordinator.ts';
 import { handlerOf } from './handlers/index.ts';
 import { createKafkaCounters } from './metrics.ts';
 import type { KafkaCounters } from './metrics.ts';
 
-const idleCheckMs = 10_000;
+/** Connections are looked at this often, or twice in the shortest time that one may take. */
+const overdueCheckMs = 10_000;
 /** What is not answered this long after the stop began has no answer. */
 const drainMs = 1000;
 
@@ -19,14 +21,21 @@ export class KafkaAdapter implements Lifecycle {
   readonly #options: KafkaOptions;
   readonly #modules: KafkaModules;
   readonly #groups: GroupCoordinator;
+  readonly #limits: ConnectionLimits;
   readonly #connections = new Set<Connection>();
   #listener: OpenListener | null = null;
-  #idle: Timer | null = null;
+  #overdue: Timer | null = null;
 
   constructor(options: KafkaOptions, modules: KafkaModules) {
     this.#options = options;
     this.#modules = modules;
     this.#groups = new GroupCoordinator(modules, options.groups);
+    this.#limits = {
+      idleMs: options.idleMs ?? 600_000,
+      partialRequestMs: options.partialRequestMs ?? 30_000,
+      stalledMs: options.stalledMs ?? 60_000,
+      partialBytesMax: options.partialBytesMax ?? 512 * 1024 * 1024,
+    };
   }
 
   /** What is really bound; null before `start` and after `stop`. */
@@ -51,14 +60,14 @@ export class KafkaAdapter implements Lifecycle {
       createServer: () => createServer((socket) => this.#accept(socket, context)),
       acceptFailed: (error) => context.logger.warn({ error }, 'a connection could not be accepted'),
     });
-    this.#watchIdle();
+    this.#watchOverdue();
   }
 
   /** Answers what was received, but for a fetch that waits longer than a second, and closes every connection. */
   async stop(): Promise<void> {
     const listener = this.#listener;
     this.#listener = null;
-    this.#idle?.cancel();
+    this.#overdue?.cancel();
     this.#groups.stop();
     if (listener === null) return;
     const closed = listener.close();
@@ -77,7 +86,7 @@ export class KafkaAdapter implements Lifecycle {
       return;
     }
     this.counters.connections++;
-    const connection = new Connection(socket, context, handlerOf);
+    const connection = new Connection(socket, context, handlerOf, this.#limits);
     this.#connections.add(connection);
     socket.on('close', () => {
       this.counters.connections--;
@@ -95,12 +104,13 @@ export class KafkaAdapter implements Lifecycle {
     };
   }
 
-  #watchIdle(): void {
+  #watchOverdue(): void {
     const { clock } = this.#modules;
-    this.#idle = clock.after(idleCheckMs, () => {
-      const oldest = clock.monotonic() - (this.#options.idleMs ?? 600_000);
-      for (const connection of this.#connections) if (connection.lastRequestAt < oldest) connection.close();
-      this.#watchIdle();
+    const { idleMs, partialRequestMs } = this.#limits;
+    this.#overdue = clock.after(Math.min(overdueCheckMs, idleMs / 2, partialRequestMs / 2), () => {
+      const now = clock.monotonic();
+      for (const connection of this.#connections) connection.closeIfOverdue(now);
+      this.#watchOverdue();
     });
   }
 }

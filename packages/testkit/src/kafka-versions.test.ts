@@ -106,15 +106,21 @@ describe('every version of', () => {
 
   it.each(versions(1, 10))('ListOffsets v%i', async (version) => {
     const at = (partitionIndex: number, timestamp: number) => ({ partitionIndex, timestamp });
-    const answer = await client.send(listOffsets, version, {
-      replicaId: -1,
-      topics: [{ name: 't', partitions: [at(0, -1), at(0, -2), at(0, 1), at(9, -1)] }],
-    });
-    expect(answer.topics[0]?.partitions).toMatchObject([
+    const ask = async (...partitions: ReturnType<typeof at>[]) => {
+      const asked = { replicaId: -1, topics: [{ name: 't', partitions }] };
+      return (await client.send(listOffsets, version, asked)).topics[0]?.partitions;
+    };
+    expect(await ask(at(0, -1), at(1, -1), at(9, -1))).toMatchObject([
       { errorCode: 0, offset: 11, leaderEpoch: version >= 4 ? 1 : -1 },
       { errorCode: 0, offset: 0 },
-      { errorCode: 0, offset: 0 },
       { errorCode: errorCodes.UNKNOWN_TOPIC_OR_PARTITION },
+    ]);
+    for (const timestamp of [-2, 1]) {
+      expect(await ask(at(0, timestamp))).toMatchObject([{ errorCode: 0, offset: 0 }]);
+    }
+    expect(await ask(at(0, -1), at(0, -2))).toMatchObject([
+      { errorCode: errorCodes.INVALID_REQUEST },
+      { errorCode: errorCodes.INVALID_REQUEST },
     ]);
   });
 

@@ -26,6 +26,10 @@ const expiryCheckMs = 10 * 60_000;
 const offsetRetentionMs = 7 * 24 * 3600 * 1000;
 /** Longest text beside a committed offset, bytes. */
 const offsetMetadataBytesMax = 4096;
+/** Longest record of a group, bytes: one entry of the log has to hold it. */
+const groupBytesMax = 1_900_000;
+/** What of a client's id begins the ids of its members. */
+const memberPrefixMax = 256;
 
 class Coordinated implements WheelItem {
   readonly group: Group;
@@ -98,8 +102,8 @@ export class GroupCoordinator {
 
   join(groupId: string, request: JoinRequest): Promise<JoinAnswer> {
     return new Promise((resolve) => {
-      const group =
-        groupId === '' ? errorCodes.INVALID_GROUP_ID : this.#groupFor(groupId, request.memberId === '');
+      const valid = groupId !== '' && groupId.length <= this.#limits.nameMax;
+      const group = valid ? this.#groupFor(groupId, request.memberId === '') : errorCodes.INVALID_GROUP_ID;
       if (typeof group === 'number') {
         const nothing = { protocolType: null, protocolName: null, leader: '', members: [] };
         const { memberId } = request;
@@ -135,12 +139,13 @@ export class GroupCoordinator {
     const group = this.#groups.get(groupId)?.group;
     if (group === undefined) return errorCodes.UNKNOWN_MEMBER_ID;
     const error = group.leave(speaker, this.#now());
-    this.#reschedule(groupId);
+    if (error === errorCodes.NONE) this.#reschedule(groupId);
     return error;
   }
 
   /** NONE if the speaker may commit. A group that nobody coordinates takes commits without a generation. */
   commitError(groupId: string, speaker: Speaker, generation: number): ErrorNumber {
+    if (groupId.length > this.#limits.nameMax) return errorCodes.INVALID_GROUP_ID;
     const group = this.#groups.get(groupId)?.group;
     if (group !== undefined) return group.commitError(speaker, generation, this.#now());
     return generation < 0 ? errorCodes.NONE : errorCodes.ILLEGAL_GENERATION;
@@ -234,13 +239,23 @@ export class GroupCoordinator {
 
   #create(groupId: string): Coordinated {
     const group: Group = new Group(groupId, this.#limits, {
-      newMemberId: (prefix) => `${prefix}-${this.#modules.random.bytes(16).toString('hex')}`,
+      newMemberId: (prefix) => {
+        const head = prefix.slice(0, memberPrefixMax).toWellFormed();
+        return `${head}-${this.#modules.random.bytes(16).toString('hex')}`;
+      },
       store: (stored, assignments) => {
-        const item = groupItem(groupId, snapshot(group, assignments, this.#modules.clock.now()));
-        this.#shard(groupId).appendThen([item], (error) => {
-          stored(error === null ? errorCodes.NONE : coordinatorError(error));
+        const done = (error: ErrorNumber): void => {
+          stored(error);
           this.#reschedule(groupId);
-        });
+        };
+        const item = groupItem(groupId, snapshot(group, assignments, this.#modules.clock.now()));
+        // What its members say about themselves is too much for one record: no other try will help them.
+        if (item.value!.length > groupBytesMax) queueMicrotask(() => done(errorCodes.UNKNOWN_SERVER_ERROR));
+        else {
+          this.#shard(groupId).appendThen([item], (error) =>
+            done(error === null ? errorCodes.NONE : coordinatorError(error)),
+          );
+        }
       },
     });
     const coordinated = new Coordinated(group);

@@ -1,6 +1,6 @@
 import { errorCodes } from '@robustmq/kafka-codec';
 import type { ErrorNumber } from '@robustmq/kafka-codec';
-import { electProtocol, metadataOf, sameProtocols, supports } from './member.ts';
+import { electProtocol, metadataBytes, metadataOf, sameProtocols, supports } from './member.ts';
 import type { JoinAnswer, JoinReply, Member, MemberProtocol, SyncAnswer, SyncReply } from './member.ts';
 
 export type GroupState = 'Empty' | 'PreparingRebalance' | 'CompletingRebalance' | 'Stable' | 'Dead';
@@ -11,6 +11,12 @@ export interface GroupLimits {
   readonly sessionTimeoutMinMs: number;
   readonly sessionTimeoutMaxMs: number;
   readonly membersMax: number;
+  /** Protocols of one member: each is compared with those of all others. */
+  readonly protocolsMax: number;
+  /** Bytes of what the members of a group say about themselves: all of it is one record of the log. */
+  readonly metadataBytesMax: number;
+  /** Names of groups, instances, protocols and their types, in UTF-16 units. Old versions have 16 bits for a length. */
+  readonly nameMax: number;
 }
 
 export const defaultGroupLimits: GroupLimits = {
@@ -18,6 +24,9 @@ export const defaultGroupLimits: GroupLimits = {
   sessionTimeoutMinMs: 6_000,
   sessionTimeoutMaxMs: 30 * 60_000,
   membersMax: 10_000,
+  protocolsMax: 100,
+  metadataBytesMax: 1_500_000,
+  nameMax: 1024,
 };
 
 export interface JoinRequest {
@@ -157,9 +166,8 @@ export class Group {
 
   /** Whether an offset may be committed by this speaker; counts as a sign of life. */
   commitError(speaker: Speaker, generation: number, now: number): ErrorNumber {
-    if (generation < 0 && speaker.memberId === '' && speaker.instanceId === null) {
-      return this.members.size === 0 ? errorCodes.NONE : errorCodes.UNKNOWN_MEMBER_ID;
-    }
+    // Whoever commits to a group without members uses it as a place for offsets only.
+    if (generation < 0 && this.members.size === 0) return errorCodes.NONE;
     const error = this.speakerError(speaker);
     if (error !== errorCodes.NONE) return error;
     if (generation !== this.generation) return errorCodes.ILLEGAL_GENERATION;
@@ -216,11 +224,17 @@ export class Group {
 
   #joinError(request: JoinRequest): ErrorNumber {
     const { sessionTimeoutMs, protocols, protocolType, memberId, instanceId } = request;
-    const { sessionTimeoutMinMs, sessionTimeoutMaxMs, membersMax } = this.#limits;
+    const { sessionTimeoutMinMs, sessionTimeoutMaxMs, membersMax, metadataBytesMax } = this.#limits;
+    const { protocolsMax, nameMax } = this.#limits;
     if (sessionTimeoutMs < sessionTimeoutMinMs || sessionTimeoutMs > sessionTimeoutMaxMs) {
       return errorCodes.INVALID_SESSION_TIMEOUT;
     }
-    if (protocolType === '' || protocols.length === 0) return errorCodes.INCONSISTENT_GROUP_PROTOCOL;
+    if (instanceId !== null && instanceId.length > nameMax) return errorCodes.INVALID_REQUEST;
+    const named = protocolType !== '' && protocolType.length <= nameMax;
+    if (!named || protocols.length === 0 || protocols.length > protocolsMax) {
+      return errorCodes.INCONSISTENT_GROUP_PROTOCOL;
+    }
+    if (protocols.some(({ name }) => name.length > nameMax)) return errorCodes.INCONSISTENT_GROUP_PROTOCOL;
     if (memberId !== '') {
       const known = this.members.has(memberId) || (this.#promised.has(memberId) && instanceId === null);
       const error =
@@ -232,6 +246,9 @@ export class Group {
     }
     const replaced = instanceId === null ? memberId : (this.#statics.get(instanceId) ?? memberId);
     const others = [...this.members.values()].filter((member) => member.id !== replaced);
+    let bytes = metadataBytes(protocols);
+    for (const other of others) bytes += metadataBytes(other.protocols);
+    if (bytes > metadataBytesMax) return errorCodes.GROUP_MAX_SIZE_REACHED;
     if (others.length === 0) return errorCodes.NONE;
     const common = protocols.some(({ name }) => others.every((member) => supports(member, name)));
     return protocolType === this.protocolType && common

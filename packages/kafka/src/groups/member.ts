@@ -53,6 +53,12 @@ export function metadataOf(member: Member, protocol: string | null): Buffer {
   return member.protocols.find(({ name }) => name === protocol)?.metadata ?? Buffer.alloc(0);
 }
 
+export function metadataBytes(protocols: readonly MemberProtocol[]): number {
+  let bytes = 0;
+  for (const { name, metadata } of protocols) bytes += name.length + metadata.length;
+  return bytes;
+}
+
 export function sameProtocols(member: Member, protocols: readonly MemberProtocol[]): boolean {
   if (member.protocols.length !== protocols.length) return false;
   return member.protocols.every(({ name, metadata }, index) => {

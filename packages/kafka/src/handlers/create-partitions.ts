@@ -16,9 +16,17 @@ interface Result {
 export async function handleCreatePartitions(context: KafkaContext, request: Request): Promise<Answer> {
   const { apiVersion, correlationId } = request;
   const body = decodeRequest(createPartitions, apiVersion, request.frame, request.bodyStart);
+  const { validateOnly } = body;
+  /** By name; null for one that is named twice. */
+  const counts = new Map<string, number | null>();
+  for (const { name, count } of body.topics) counts.set(name, counts.has(name) ? null : count);
   const results: (Result & { name: string })[] = [];
-  for (const { name, count } of body.topics) {
-    results.push({ name, ...(await grow(context, name, { count, validateOnly: body.validateOnly })) });
+  for (const [name, count] of counts) {
+    const twice = {
+      errorCode: errorCodes.INVALID_REQUEST,
+      errorMessage: 'the request names the topic twice',
+    };
+    results.push({ name, ...(count === null ? twice : await grow(context, name, { count, validateOnly })) });
   }
   return encodeResponse(createPartitions, apiVersion, correlationId, { throttleTimeMs: 0, results });
 }

@@ -12,12 +12,12 @@ type TopicAnswer = NonNullable<ResponseInput<typeof createTopics>['topics']>[num
 export async function handleCreateTopics(context: KafkaContext, request: Request): Promise<Answer> {
   const { apiVersion, correlationId } = request;
   const body = decodeRequest(createTopics, apiVersion, request.frame, request.bodyStart);
-  const seen = new Map<string, number>();
-  for (const { name } of body.topics) seen.set(name, (seen.get(name) ?? 0) + 1);
+  /** By name; null for one that is named twice. */
+  const wanted = new Map<string, Asked | null>();
+  for (const asked of body.topics) wanted.set(asked.name, wanted.has(asked.name) ? null : asked);
   const topics: TopicAnswer[] = [];
-  for (const [name, times] of seen) {
-    const asked = body.topics.find((topic) => topic.name === name)!;
-    if (times > 1)
+  for (const [name, asked] of wanted) {
+    if (asked === null)
       topics.push(refusal(name, errorCodes.INVALID_REQUEST, 'the request names the topic twice'));
     else topics.push(await create(context, asked, body.validateOnly));
   }

@@ -7,7 +7,9 @@ import type { ConfigEntry, ConfigOutcome } from '../configs.ts';
 export function handleDescribeConfigs(context: KafkaContext, request: Request): Answer {
   const { apiVersion, correlationId } = request;
   const body = decodeRequest(describeConfigs, apiVersion, request.frame, request.bodyStart);
-  const results = body.resources.map(({ resourceType, resourceName, configurationKeys }) => {
+  // Each resource once, with the keys that were asked for last: answers are many times the size of questions.
+  const asked = new Map(body.resources.map((each) => [`${each.resourceType}/${each.resourceName}`, each]));
+  const results = [...asked.values()].map(({ resourceType, resourceName, configurationKeys }) => {
     const found = entriesOf(context, resourceType, resourceName);
     if (!Array.isArray(found)) return { ...found, resourceType, resourceName, configs: [] };
     const keys = configurationKeys === null ? null : new Set(configurationKeys);

@@ -7,7 +7,7 @@ const notFoundVersion = 6;
 export function handleDescribeGroups(context: KafkaContext, request: Request): Answer {
   const { apiVersion, correlationId } = request;
   const body = decodeRequest(describeGroups, apiVersion, request.frame, request.bodyStart);
-  const groups = body.groups.map((groupId) => {
+  const groups = [...new Set(body.groups)].map((groupId) => {
     const view = context.groups.describe(groupId);
     if (view === undefined) {
       const errorCode = apiVersion >= notFoundVersion ? errorCodes.GROUP_ID_NOT_FOUND : errorCodes.NONE;

@@ -14,9 +14,9 @@ export function handleDescribeLogDirs(context: KafkaContext, request: Request): 
   if (body.topics === null) {
     for (const topic of topics.list()) wanted.push({ topic, partitions: [...topic.shards.keys()] });
   } else {
-    for (const asked of body.topics) {
-      const topic = topics.byName(asked.topic);
-      if (topic !== undefined) wanted.push({ topic, partitions: asked.partitions });
+    for (const [name, { partitions }] of new Map(body.topics.map((asked) => [asked.topic, asked]))) {
+      const topic = topics.byName(name);
+      if (topic !== undefined) wanted.push({ topic, partitions: [...new Set(partitions)] });
     }
   }
   const described = wanted.map(({ topic, partitions }) => ({

@@ -2,17 +2,29 @@ import { encodeResponse, errorCodes, fetch, FetchRequestColumns, zeroUuid } from
 import type { ErrorNumber, ResponseInput } from '@robustmq/kafka-codec';
 import { entryFlag } from '@robustmq/kernel';
 import type { Shard } from '@robustmq/kernel';
-import type { Answer, KafkaContext, Request } from '../adapter.ts';
+import { batchLastOffset, nextBatch } from '@robustmq/record';
+import type { Answer, KafkaContext, Peer, Request } from '../adapter.ts';
 import { errorNumber } from '../error-map.ts';
 import { epochError, findTopic, missingTopic, shardOf } from '../partitions.ts';
 
 type TopicAnswer = NonNullable<ResponseInput<typeof fetch>['responses']>[number];
 type PartitionAnswer = NonNullable<TopicAnswer['partitions']>[number];
 
-/** Bytes of one answer, whatever the client asks for. */
-const answerBytesMax = 55 * 1024 * 1024;
+/** Bytes of one answer, whatever the client asks for: what a client that does not read it costs. */
+const answerBytesMax = 16 * 1024 * 1024;
+/** Bytes of the answers of all connections that are not taken, above which each gets one batch. */
+const unsentBytesMax = 256 * 1024 * 1024;
 /** A long poll waits at most this long. */
 const waitMsMax = 5 * 60_000;
+/**
+ * A long poll that was woken and has too little looks again after this. Many small appends would otherwise cost a look
+ * at all that has gathered each.
+ */
+const lookAgainMs = 5;
+
+/** Epochs of a request that wants a session, and of one that does not. */
+const openSession = 0;
+const noSession = -1;
 
 interface Row {
   readonly topic: string;
@@ -30,19 +42,34 @@ interface Row {
 export async function handleFetch(context: KafkaContext, request: Request): Promise<Answer> {
   const columns = new FetchRequestColumns();
   columns.decode(request.apiVersion, request.frame, request.bodyStart);
+  const { apiVersion, correlationId, peer } = request;
+  // No session is ever given out, so none can be continued; the client then asks for everything itself.
+  if (columns.sessionEpoch !== openSession && columns.sessionEpoch !== noSession) {
+    const errorCode = errorCodes.FETCH_SESSION_ID_NOT_FOUND;
+    return encodeResponse(fetch, apiVersion, correlationId, { errorCode, responses: [] });
+  }
   const { byId, maxWaitMs, minBytes } = columns;
-  const maxBytes = Math.min(columns.maxBytes, answerBytesMax);
   const rows = await rowsOf(context, columns);
   const deadline = context.clock.monotonic() + Math.min(Math.max(maxWaitMs, 0), waitMsMax);
-  for (;;) {
-    const { topics, bytes, error } = await collect(context, rows, { byId, maxBytes });
+  for (let looks = 1; ; looks++) {
+    const maxBytes = answerRoom(context, columns.maxBytes);
+    const collected = await collect(context, rows, { byId, maxBytes });
+    context.counters.unsentBytes -= collected.bytes;
     const left = deadline - context.clock.monotonic();
-    if (bytes >= minBytes || error || left <= 0 || rows.length === 0) {
-      context.counters.fetchedBytes += bytes;
-      return encodeResponse(fetch, request.apiVersion, request.correlationId, { responses: topics });
+    if (collected.bytes >= minBytes || collected.ended || left <= 0 || rows.length === 0) {
+      context.counters.fetchedBytes += collected.bytes;
+      return encodeResponse(fetch, apiVersion, correlationId, { responses: collected.topics });
     }
-    await advance(context, rows, left);
+    if (looks > 1) await pause(context, Math.min(lookAgainMs, left));
+    await advance(context, rows, { peer, deadline });
+    if (peer.closed) return null;
   }
+}
+
+/** What an answer may hold, by the client's wish and by what others have not taken yet. */
+function answerRoom(context: KafkaContext, asked: number): number {
+  const left = (context.options.unsentBytesMax ?? unsentBytesMax) - context.counters.unsentBytes;
+  return Math.max(0, Math.min(asked, answerBytesMax, left));
 }
 
 async function rowsOf(context: KafkaContext, columns: FetchRequestColumns): Promise<Row[]> {
@@ -68,7 +95,8 @@ async function rowsOf(context: KafkaContext, columns: FetchRequestColumns): Prom
 interface Collected {
   readonly topics: TopicAnswer[];
   readonly bytes: number;
-  readonly error: boolean;
+  /** Waiting would not help: there is an error to tell, or no room for more. */
+  readonly ended: boolean;
 }
 
 async function collect(
@@ -78,7 +106,7 @@ async function collect(
 ): Promise<Collected> {
   const topics: { topic: string; topicId: string; partitions: PartitionAnswer[] }[] = [];
   let bytes = 0;
-  let error = false;
+  let ended = false;
   for (const row of rows) {
     let last = topics.at(-1);
     if (last === undefined || (limits.byId ? last.topicId : last.topic) !== row.topic) {
@@ -87,81 +115,130 @@ async function collect(
         : { topic: row.topic, topicId: zeroUuid, partitions: [] };
       topics.push(last);
     }
-    const room = Math.min(row.maxBytes, limits.maxBytes - bytes);
-    const answer = await readRow(row, room, bytes === 0);
-    if (answer.errorCode !== errorCodes.NONE) error = true;
+    const left = limits.maxBytes - bytes;
+    const { answer, more } = await readRow(row, Math.min(row.maxBytes, left), bytes === 0);
+    if (answer.errorCode !== errorCodes.NONE || (more && left <= row.maxBytes)) ended = true;
     for (const piece of answer.records) bytes += piece.length;
     last.partitions.push(answer);
   }
-  return { topics, bytes, error };
+  context.counters.unsentBytes += bytes;
+  return { topics, bytes, ended };
 }
 
-type Read = PartitionAnswer & { errorCode: number; records: Buffer[] };
+interface Read {
+  readonly answer: PartitionAnswer & { errorCode: number; records: Buffer[] };
+  /** There was no room for all that could be read. */
+  readonly more: boolean;
+}
 
 /** Reads one partition; `first` may exceed `room` so that a large batch can be fetched at all. */
 async function readRow(row: Row, room: number, first: boolean): Promise<Read> {
   const { shard } = row;
-  if (typeof shard === 'number') return failure(row, shard);
-  const wrongEpoch = epochError(shard, row.clientEpoch);
-  if (wrongEpoch !== errorCodes.NONE) return failure(row, wrongEpoch);
-  const highWatermark = shard.highWatermark;
+  const bounds = { highWatermark: -1, startOffset: -1 };
+  if (typeof shard === 'number') return failure(row, shard, bounds);
   const records: Buffer[] = [];
+  let more = false;
   try {
+    const limit = shard.highWatermark;
+    bounds.highWatermark = limit;
+    bounds.startOffset = shard.startOffset;
+    const wrongEpoch = epochError(shard, row.clientEpoch);
+    if (wrongEpoch !== errorCodes.NONE) return failure(row, wrongEpoch, bounds);
     let { offset } = row;
-    if (offset < shard.startOffset || offset > highWatermark)
-      return failure(row, errorCodes.OFFSET_OUT_OF_RANGE);
+    if (offset < bounds.startOffset || offset > limit)
+      return failure(row, errorCodes.OFFSET_OUT_OF_RANGE, bounds);
     let left = room;
-    while (offset < highWatermark && (left > 0 || (first && records.length === 0))) {
-      const options = { maxBytes: Math.max(left, 1), limit: highWatermark };
+    while (offset < limit && !more) {
+      const must = first && records.length === 0;
+      more = left <= 0 && !must;
+      if (more) break;
+      const options = { maxBytes: Math.max(left, 1), limit };
       const read = shard.readCached(offset, options) ?? (await shard.read(offset, options));
       for (const entry of read.entries) {
         if ((entry.flags & entryFlag.control) !== 0) continue;
-        if (entry.payload.length > left && !(first && records.length === 0)) {
-          left = 0;
-          break;
-        }
-        records.push(entry.payload);
-        left -= entry.payload.length;
+        const from = entry.baseOffset < offset ? firstBatch(entry.payload, offset) : 0;
+        const end = fitting(entry.payload, from, { room: left, must: first && records.length === 0 });
+        if (end > from) records.push(entry.payload.subarray(from, end));
+        left -= end - from;
+        more = end < entry.payload.length;
+        if (more) break;
       }
       offset = read.nextOffset;
     }
   } catch (error) {
-    if (records.length === 0) return failure(row, errorNumber(error));
+    if (records.length === 0) return failure(row, errorNumber(error), bounds);
   }
-  return {
+  const { highWatermark, startOffset } = bounds;
+  const answer = {
     partitionIndex: row.partition,
     errorCode: errorCodes.NONE,
     highWatermark,
     lastStableOffset: highWatermark,
-    logStartOffset: shard.startOffset,
+    logStartOffset: startOffset,
     abortedTransactions: null,
     records,
   };
+  return { answer, more };
 }
 
-function failure(row: Row, errorCode: ErrorNumber): Read {
-  const known = typeof row.shard === 'number' ? null : row.shard;
-  return {
+/** Where the batch that holds `offset` begins in an entry that begins below it. */
+function firstBatch(payload: Buffer, offset: number): number {
+  let at = 0;
+  for (let next = nextBatch(payload, at); next !== -1; next = nextBatch(payload, at)) {
+    if (batchLastOffset(payload, at) >= offset) break;
+    at = next;
+  }
+  return at;
+}
+
+/** Where the last whole batch from `from` on ends that `room` has space for; with `must`, the first at least. */
+function fitting(payload: Buffer, from: number, { room, must }: { room: number; must: boolean }): number {
+  if (payload.length - from <= room) return payload.length;
+  let end = from;
+  for (let next = nextBatch(payload, end); next !== -1; next = nextBatch(payload, end)) {
+    if (next - from > room && !(must && end === from)) break;
+    end = next;
+  }
+  return end;
+}
+
+function failure(
+  row: Row,
+  errorCode: ErrorNumber,
+  { highWatermark, startOffset }: { highWatermark: number; startOffset: number },
+): Read {
+  const answer = {
     partitionIndex: row.partition,
     errorCode,
-    highWatermark: known?.highWatermark ?? -1,
-    lastStableOffset: known?.highWatermark ?? -1,
-    logStartOffset: known?.startOffset ?? -1,
+    highWatermark,
+    lastStableOffset: highWatermark,
+    logStartOffset: startOffset,
     abortedTransactions: null,
     records: [],
   };
+  return { answer, more: false };
 }
 
-/** Resolves when the high watermark of any row moves, or the time is over. */
-function advance(context: KafkaContext, rows: readonly Row[], waitMs: number): Promise<void> {
+function pause(context: KafkaContext, waitMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    context.clock.after(waitMs, resolve);
+  });
+}
+
+/** Resolves when the high watermark of any row moves, the time is over, or nobody waits any more. */
+function advance(
+  context: KafkaContext,
+  rows: readonly Row[],
+  { peer, deadline }: { peer: Peer; deadline: number },
+): Promise<void> {
   return new Promise((resolve) => {
     const ends: (() => void)[] = [];
     const done = (): void => {
       for (const end of ends) end();
       resolve();
     };
-    const timer = context.clock.after(waitMs, done);
-    ends.push(() => timer.cancel());
+    const timer = context.clock.after(Math.max(0, deadline - context.clock.monotonic()), done);
+    ends.push(() => timer.cancel(), peer.onClose(done));
     for (const row of rows) if (typeof row.shard !== 'number') ends.push(row.shard.onAdvance(done));
   });
 }

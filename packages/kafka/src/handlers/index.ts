@@ -4,6 +4,7 @@ import {
   apiVersions,
   createPartitions,
   createTopics,
+  decodeRequest,
   deleteGroups,
   deleteRecords,
   deleteTopics,
@@ -104,6 +105,8 @@ export function handlerOf(apiKey: number, apiVersion: number): Handler | null {
 function answerApiVersions(request: Request): Answer {
   const range = served.get(apiVersions.key)!;
   const known = request.apiVersion >= 0 && request.apiVersion <= range.max;
+  // What the client says about itself is not used; that it is well-formed is checked as in any request.
+  if (known) decodeRequest(apiVersions, request.apiVersion, request.frame, request.bodyStart);
   return encodeResponse(apiVersions, known ? request.apiVersion : 0, request.correlationId, {
     errorCode: known ? errorCodes.NONE : errorCodes.UNSUPPORTED_VERSION,
     apiKeys: offered.map((api) => ({ apiKey: api.apiKey, minVersion: api.min, maxVersion: api.max })),

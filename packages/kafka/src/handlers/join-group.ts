@@ -15,7 +15,7 @@ export async function handleJoinGroup(context: KafkaContext, request: Request): 
     memberId,
     instanceId: body.groupInstanceId,
     clientId: request.clientId ?? '',
-    clientHost: request.clientHost,
+    clientHost: request.peer.host,
     sessionTimeoutMs,
     rebalanceTimeoutMs: rebalanceTimeoutMs < 0 ? sessionTimeoutMs : rebalanceTimeoutMs,
     protocolType,

@@ -20,7 +20,7 @@ export async function handleMetadata(context: KafkaContext, request: Request): P
   const topics: TopicAnswer[] = [];
   if (all) for (const topic of kernel.topics.list()) topics.push(describe(context, topic));
   else
-    for (const asked of body.topics ?? [])
+    for (const asked of once(body.topics ?? []))
       topics.push(await find(context, asked, { apiVersion, create: body.allowAutoTopicCreation }));
   const broker = context.broker();
   return encodeResponse(metadata, apiVersion, correlationId, {
@@ -29,6 +29,11 @@ export async function handleMetadata(context: KafkaContext, request: Request): P
     controllerId: broker.nodeId,
     topics,
   });
+}
+
+/** Each topic once: a small request that repeats a name would otherwise have an answer a hundred times its size. */
+function once(asked: readonly Asked[]): Iterable<Asked> {
+  return new Map(asked.map((topic) => [topic.name ?? `/${topic.topicId}`, topic])).values();
 }
 
 async function find(

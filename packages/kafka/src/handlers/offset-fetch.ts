@@ -40,9 +40,10 @@ export function handleOffsetFetch(context: KafkaContext, request: Request): Answ
     return encodeResponse(offsetFetch, apiVersion, correlationId, { errorCode: errorCodes.NONE, topics });
   }
   const byId = apiVersion >= idVersion;
-  const groups = body.groups.map((asked) => ({
-    groupId: asked.groupId,
-    topics: topicsOf(context, asked.groupId, asked.topics, byId),
+  const asked = new Map(body.groups.map((group) => [group.groupId, group]));
+  const groups = [...asked.values()].map(({ groupId, topics }) => ({
+    groupId,
+    topics: topicsOf(context, groupId, topics, byId),
     errorCode: errorCodes.NONE,
   }));
   return encodeResponse(offsetFetch, apiVersion, correlationId, { groups });

@@ -6,14 +6,17 @@ import type { BatchListener, Shard } from '@robustmq/kernel';
 import {
   batchBaseSequence,
   batchCodec,
+  batchHasAppendTime,
   batchIsControl,
   batchIsTransactional,
-  batchLastOffsetDelta,
+  batchMagic,
+  batchMagicByte,
   batchMaxTimestamp,
   batchProducerEpoch,
   batchProducerId,
   batchRecordCount,
   codecs,
+  recordBytesMin,
   stampAppendTime,
   validateBatch,
 } from '@robustmq/record';
@@ -28,6 +31,11 @@ type PartitionAnswer = NonNullable<TopicAnswer['partitionResponses']>[number] & 
   logStartOffset: number;
   logAppendTimeMs: number;
 };
+
+/** Where all formats have the byte that tells them apart, and the bytes up to it. */
+const magicBytes = 17;
+/** No batch decompresses to more records: its output is at most 64 MiB. */
+const recordsMax = Math.floor((64 * 1024 * 1024) / recordBytesMin);
 
 /** One cursor serves all requests: a request is walked in one go. */
 const cursor = new ProduceRequestCursor();
@@ -182,6 +190,10 @@ function batchError(
   { frame, start, end, version }: Records,
 ): ErrorNumber {
   if (end <= start) return errorCodes.INVALID_RECORD;
+  // A message of an older format may be shorter than a batch, and is sound.
+  if (end - start >= magicBytes && batchMagicByte(frame, start) !== batchMagic)
+    return errorCodes.INVALID_RECORD;
+  if (end - start > shard.config.maxMessageBytes) return errorCodes.MESSAGE_TOO_LARGE;
   const problem = validateBatch(frame, start, end);
   switch (problem) {
     case null:
@@ -195,18 +207,25 @@ function batchError(
     default:
       return errorCodes.INVALID_RECORD;
   }
-  if (end - start > shard.config.maxMessageBytes) return errorCodes.MESSAGE_TOO_LARGE;
   if (batchIsControl(frame, start)) return errorCodes.INVALID_RECORD;
   if (batchIsTransactional(frame, start)) return errorCodes.INVALID_TXN_STATE;
   if (batchCodec(frame, start) === codecs.zstd && version < 7) return errorCodes.UNSUPPORTED_COMPRESSION_TYPE;
-  if (batchProducerId(frame, start) >= 0 && batchBaseSequence(frame, start) < 0)
-    return errorCodes.INVALID_RECORD;
-  if (batchLastOffsetDelta(frame, start) < 0) return errorCodes.INVALID_RECORD;
+  if (producerInvalid(frame, start)) return errorCodes.INVALID_RECORD;
+  // What is compressed is not looked at, so a count that no section can hold would only use up offsets.
+  if (batchRecordCount(frame, start) > recordsMax) return errorCodes.INVALID_RECORD;
+  // Only brokers stamp batches with the time of append.
+  if (batchHasAppendTime(frame, start)) return errorCodes.INVALID_TIMESTAMP;
   const newest = context.clock.now() + shard.config.timestampAfterMaxMs;
   if (shard.config.timestampType === 'create' && batchMaxTimestamp(frame, start) > newest) {
     return errorCodes.INVALID_TIMESTAMP;
   }
   return context.kernel.appender.admitting ? errorCodes.NONE : errorCodes.KAFKA_STORAGE_ERROR;
+}
+
+/** With a producer id, epoch and sequence are there, too. */
+function producerInvalid(frame: Buffer, start: number): boolean {
+  if (batchProducerId(frame, start) < 0) return false;
+  return batchBaseSequence(frame, start) < 0 || batchProducerEpoch(frame, start) < 0;
 }
 
 function respond(request: Request, acks: number, pending: Pending): Answer {

@@ -29,4 +29,14 @@ export const kafkaMetrics: MetricTable<KafkaCounters> = {
     type: 'counter',
     help: 'Connections closed for what they sent.',
   },
+  partialBytes: {
+    name: 'robustmq_kafka_partial_request_bytes',
+    type: 'gauge',
+    help: 'Bytes received of requests that are not complete.',
+  },
+  unsentBytes: {
+    name: 'robustmq_kafka_unsent_bytes',
+    type: 'gauge',
+    help: 'Bytes of answers that clients have not taken yet.',
+  },
 };

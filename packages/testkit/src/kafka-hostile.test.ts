@@ -1,0 +1,460 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  advertised,
+  apiVersions,
+  decodeResponse,
+  describeConfigs,
+  errorCodes,
+  fetch,
+  joinGroup,
+  listGroups,
+  metadata,
+  produce,
+  responseCorrelationId,
+} from '@robustmq/kafka-codec';
+import fc from 'fast-check';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { batchOf, framed, produceTo, RawKafka, requestBytes, startKafka } from './kafka-fixture.ts';
+import type { KafkaFixture } from './kafka-fixture.ts';
+import { sampleRequests } from './kafka-requests.ts';
+import type { SampleRequest } from './kafka-requests.ts';
+import { waitUntil } from './wait-until.ts';
+
+const mebibyte = 1024 * 1024;
+const maxRequestBytes = 8 * mebibyte;
+
+let kafka: KafkaFixture;
+let samples: SampleRequest[];
+const rejections: unknown[] = [];
+const note = (reason: unknown): void => void rejections.push(reason);
+
+beforeAll(async () => {
+  process.on('unhandledRejection', note);
+  kafka = await startKafka({
+    maxRequestBytes,
+    partialRequestMs: 500,
+    stalledMs: 500,
+    groups: { initialDelayMs: 0, sessionTimeoutMinMs: 1 },
+  });
+  const { id } = await kafka.kernel.topics.create('t', 2);
+  samples = sampleRequests('t', id);
+});
+
+afterEach(async () => {
+  // Whatever a test did, another client is served, and nothing failed for a reason of ours.
+  expect((await kafka.client.send(apiVersions, 0, {})).errorCode).toBe(0);
+  expect((await produceTo(kafka.client, 't', batchOf(['healthy']))).errorCode).toBe(0);
+  expect(kafka.failures).toEqual([]);
+  expect(rejections).toEqual([]);
+});
+
+afterAll(async () => {
+  process.off('unhandledRejection', note);
+  await kafka.stop();
+});
+
+const probeId = 77_777;
+const probe = requestBytes(apiVersions, 0, {}, probeId);
+
+/** Sends bytes on a new connection; how it ended: 'answered', 'closed', or 'waits' if neither happened in time. */
+async function ends(bytes: Buffer, timeoutMs = 15_000): Promise<'answered' | 'closed' | 'waits'> {
+  const raw = await RawKafka.connect(kafka.kafka);
+  raw.send(bytes);
+  const answer = await raw.answer(timeoutMs);
+  raw.close();
+  if (answer === undefined) return 'waits';
+  return answer === null ? 'closed' : 'answered';
+}
+
+describe('a request', () => {
+  it('of every API is answered as it is sent, and with bytes behind it', async () => {
+    for (const { name, bytes } of samples) {
+      expect(`${name} ${await ends(bytes)}`).toBe(`${name} answered`);
+      const longer = framed(Buffer.concat([bytes.subarray(4), Buffer.from([1, 2, 3])]));
+      expect(`${name} ${await ends(longer)}`).toBe(`${name} answered`);
+    }
+  }, 60_000);
+
+  it('cut at every byte closes the connection', async () => {
+    for (const { name, bytes } of samples) {
+      const body = bytes.subarray(4);
+      const outcomes = await Promise.all(
+        Array.from({ length: body.length }, (_, length) => ends(framed(body.subarray(0, length)))),
+      );
+      expect(`${name} ${outcomes.findIndex((outcome) => outcome !== 'closed')}`).toBe(`${name} -1`);
+    }
+  }, 120_000);
+
+  it.each([
+    ['negative', -1],
+    ['the least there is', -0x80000000],
+    ['above the longest request', maxRequestBytes + 1],
+    ['the most there is', 0x7fffffff],
+  ])('whose length is %s closes the connection', async (_, length) => {
+    expect(await ends(framed(Buffer.from([0, 18, 0]), length))).toBe('closed');
+  });
+
+  it.each([0, 1, 7])('of %i bytes closes the connection', async (length) => {
+    expect(await ends(framed(Buffer.alloc(length)))).toBe('closed');
+  });
+
+  it('of an unknown API or version closes the connection', async () => {
+    const head = (apiKey: number, version: number): Buffer => {
+      const bytes = Buffer.alloc(10);
+      bytes.writeInt16BE(apiKey, 0);
+      bytes.writeInt16BE(version, 2);
+      bytes.writeInt16BE(-1, 8);
+      return framed(bytes);
+    };
+    for (const apiKey of [-1, 4, 7, 17, 24, 29, 68, 93, 1000, 0x7fff]) {
+      expect(`${apiKey} ${await ends(head(apiKey, 0))}`).toBe(`${apiKey} closed`);
+    }
+    for (const { apiKey, serveMin, max } of advertised) {
+      if (apiKey === apiVersions.key) continue;
+      for (const version of [-1, serveMin - 1, max + 1, 0x7fff]) {
+        expect(`${apiKey} ${version} ${await ends(head(apiKey, version))}`).toBe(
+          `${apiKey} ${version} closed`,
+        );
+      }
+    }
+  });
+
+  it('needs no ApiVersions before it', async () => {
+    expect(await ends(requestBytes(metadata, 0, { topics: [{ name: 't' }] }))).toBe('answered');
+  });
+});
+
+it.each([5, 99, 0x7fff, -1])(
+  'ApiVersions v%i is answered in version 0 with error 35 and our ranges',
+  async (version) => {
+    const bytes = requestBytes(apiVersions, 4, { clientSoftwareName: 'x', clientSoftwareVersion: '1' });
+    bytes.writeInt16BE(version, 6);
+    const raw = await RawKafka.connect(kafka.kafka);
+    const answer = await raw.send(bytes).answer();
+    raw.close();
+    const { errorCode, apiKeys } = decodeResponse(apiVersions, 0, answer!);
+    expect(errorCode).toBe(errorCodes.UNSUPPORTED_VERSION);
+    expect(apiKeys).toContainEqual({ apiKey: 18, minVersion: 0, maxVersion: 4 });
+  },
+);
+
+describe('many requests at once', () => {
+  it('are answered in order, thousands in one chunk: a recursion over them filled the stack', async () => {
+    const raw = await RawKafka.connect(kafka.kafka);
+    const many = 20_000;
+    const all = Array.from({ length: many }, (_, index) => requestBytes(apiVersions, 0, {}, index));
+    raw.send(Buffer.concat(all));
+    await waitUntil(() => raw.frames.length === many);
+    expect(raw.frames.every((frame, index) => responseCorrelationId(frame) === index)).toBe(true);
+    raw.close();
+  });
+
+  it('of every kind are answered in order', async () => {
+    const raw = await RawKafka.connect(kafka.kafka);
+    const order = Array.from({ length: 1000 }, (_, index) => {
+      const bytes = Buffer.from(samples[(index * 7) % samples.length]!.bytes);
+      bytes.writeInt32BE(index, 8);
+      return bytes;
+    });
+    raw.send(Buffer.concat(order));
+    await waitUntil(() => raw.frames.length === order.length);
+    expect(raw.frames.map(responseCorrelationId)).toEqual(order.map((_, index) => index));
+    raw.close();
+  });
+});
+
+describe('a client that does not read', () => {
+  it('is sent no more than one answer beyond what its socket takes, and is closed', async () => {
+    const value = 'x'.repeat(500_000);
+    for (let count = 0; count < 40; count++)
+      await produceTo(kafka.client, 't', batchOf([value]), { partition: 1 });
+    const before = kafka.kafka.counters.requests;
+    const raw = await RawKafka.connect(kafka.kafka);
+    raw.socket.pause();
+    const partitions = [{ partition: 1, fetchOffset: 0, partitionMaxBytes: 16 * mebibyte }];
+    const one = requestBytes(fetch, 11, {
+      maxWaitMs: 0,
+      minBytes: 1,
+      maxBytes: 1 << 30,
+      topics: [{ topic: 't', partitions }],
+    });
+    raw.send(Buffer.concat(Array.from({ length: 200 }, () => one)));
+    await waitUntil(() => kafka.kafka.counters.requests > before + 100);
+    await waitUntil(() => kafka.kafka.counters.unsentBytes > 0);
+    let most = 0;
+    while (kafka.kafka.counters.unsentBytes > 0) {
+      most = Math.max(most, kafka.kafka.counters.unsentBytes);
+      await delay(20);
+    }
+    expect(most).toBeLessThan(18 * mebibyte);
+    raw.socket.resume();
+    await raw.whenClosed();
+  });
+
+  it('among fifty leaves the others one batch each when the bound on all is reached', async () => {
+    const narrow = await startKafka({ unsentBytesMax: 4 * mebibyte });
+    await narrow.kernel.topics.create('t', 1);
+    const value = 'x'.repeat(500_000);
+    for (let count = 0; count < 12; count++) await produceTo(narrow.client, 't', batchOf([value]));
+    const partitions = [{ partition: 0, fetchOffset: 0, partitionMaxBytes: 64 * mebibyte }];
+    const asked = { maxWaitMs: 0, minBytes: 1, maxBytes: 1 << 30, topics: [{ topic: 't', partitions }] };
+    const stalled = await Promise.all(Array.from({ length: 50 }, () => RawKafka.connect(narrow.kafka)));
+    for (const raw of stalled) {
+      raw.socket.pause();
+      // Enough that the system's buffers fill.
+      for (let count = 0; count < 6; count++) raw.send(requestBytes(fetch, 11, asked));
+    }
+    await delay(500);
+    expect(narrow.kafka.counters.unsentBytes).toBeLessThan(4 * mebibyte + 50 * 600_000);
+    const answer = await narrow.client.send(fetch, 11, asked);
+    expect(answer.responses[0]!.partitions[0]!.records!.length).toBeGreaterThan(500_000);
+    for (const raw of stalled) raw.close();
+    await waitUntil(() => narrow.kafka.counters.unsentBytes === 0);
+    await narrow.stop();
+  });
+});
+
+describe('half a request', () => {
+  it('for ever closes the connection, whether its length is there or not', async () => {
+    const body = Buffer.alloc(100);
+    for (const bytes of [Buffer.from([0, 0]), framed(body, 1000), framed(Buffer.alloc(0), 1000)]) {
+      expect(await ends(bytes)).toBe('closed');
+    }
+  });
+
+  it('dripped a byte at a time closes the connection', async () => {
+    const raw = await RawKafka.connect(kafka.kafka);
+    raw.send(framed(Buffer.alloc(0), 1000));
+    while (!raw.closed) {
+      raw.send(Buffer.from([0]));
+      await delay(20);
+    }
+  });
+
+  it('on 200 connections costs what was sent, not what was announced', async () => {
+    const before = process.memoryUsage().arrayBuffers;
+    const raws = await Promise.all(Array.from({ length: 200 }, () => RawKafka.connect(kafka.kafka)));
+    for (const raw of raws) raw.send(framed(Buffer.alloc(1000), maxRequestBytes));
+    await waitUntil(() => kafka.kafka.counters.partialBytes > 0);
+    await delay(100);
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(100 * mebibyte);
+    await waitUntil(() => raws.every((raw) => raw.closed));
+    expect(kafka.kafka.counters.partialBytes).toBe(0);
+  });
+
+  it('on many connections closes those that hold most when the bound on all is reached', async () => {
+    const narrow = await startKafka({ maxRequestBytes, partialBytesMax: 20 * mebibyte });
+    const raws = await Promise.all(Array.from({ length: 8 }, () => RawKafka.connect(narrow.kafka)));
+    for (const raw of raws) raw.send(framed(Buffer.alloc(maxRequestBytes - 1), maxRequestBytes));
+    await waitUntil(() => raws.some((raw) => raw.closed));
+    await delay(200);
+    expect(narrow.kafka.counters.partialBytes).toBeLessThanOrEqual((20 + raws.length) * mebibyte);
+    expect((await narrow.client.send(apiVersions, 0, {})).errorCode).toBe(0);
+    for (const raw of raws) raw.close();
+    await narrow.stop();
+  });
+});
+
+it('a client that is gone leaves no long poll behind', async () => {
+  const partitions = [{ partition: 0, fetchOffset: 1_000_000_000, partitionMaxBytes: 1000 }];
+  const shard = await kafka.kernel.openShard(kafka.kernel.topics.byName('t')!.shards[0]!);
+  let taken = 0;
+  const onAdvance = shard.onAdvance.bind(shard);
+  shard.onAdvance = (wake) => {
+    taken++;
+    const undo = onAdvance(wake);
+    return () => {
+      taken--;
+      return undo();
+    };
+  };
+  partitions[0]!.fetchOffset = shard.highWatermark;
+  const raw = await RawKafka.connect(kafka.kafka);
+  raw.send(
+    requestBytes(fetch, 11, {
+      maxWaitMs: 300_000,
+      minBytes: 1,
+      maxBytes: 1000,
+      topics: [{ topic: 't', partitions }],
+    }),
+  );
+  await waitUntil(() => taken === 1);
+  raw.close();
+  await waitUntil(() => taken === 0);
+});
+
+describe('a request that asks for much', () => {
+  it('by naming a topic over and over is told of it once', async () => {
+    const topics = Array.from({ length: 50_000 }, () => ({ name: 't' }));
+    const answer = await kafka.client.send(metadata, 9, { topics });
+    expect(answer.topics.map(({ name }) => name)).toEqual(['t']);
+    const resources = Array.from({ length: 50_000 }, () => ({
+      resourceType: 2,
+      resourceName: 't',
+      configurationKeys: null,
+    }));
+    const configs = await kafka.client.send(describeConfigs, 4, { resources });
+    expect(configs.results).toHaveLength(1);
+  });
+
+  it('of two members with thousands of protocols each is refused: comparing them took minutes', async () => {
+    const protocols = Array.from({ length: 50_000 }, (_, index) => ({
+      name: `p${index}`,
+      metadata: Buffer.alloc(0),
+    }));
+    const asked = { groupId: 'protocols', memberId: '', sessionTimeoutMs: 10_000, protocolType: 'consumer' };
+    const answer = await kafka.client.send(joinGroup, 0, { ...asked, protocols });
+    expect(answer.errorCode).toBe(errorCodes.INCONSISTENT_GROUP_PROTOCOL);
+  });
+
+  it('with names of a megabyte is refused, and lists of groups can still be encoded in every version', async () => {
+    const long = 'g'.repeat(mebibyte);
+    const protocols = [{ name: 'range', metadata: Buffer.alloc(0) }];
+    const asked = {
+      groupId: 'long',
+      memberId: '',
+      sessionTimeoutMs: 10_000,
+      protocolType: 'consumer',
+      protocols,
+    };
+    const join = async (extra: object): Promise<number> =>
+      (await kafka.client.send(joinGroup, 9, { ...asked, ...extra })).errorCode;
+    expect(await join({ groupId: long })).toBe(errorCodes.INVALID_GROUP_ID);
+    expect(await join({ protocolType: long })).toBe(errorCodes.INCONSISTENT_GROUP_PROTOCOL);
+    expect(await join({ protocols: [{ name: long, metadata: Buffer.alloc(0) }] })).toBe(
+      errorCodes.INCONSISTENT_GROUP_PROTOCOL,
+    );
+    expect(await join({ groupInstanceId: long })).toBe(errorCodes.INVALID_REQUEST);
+    expect((await kafka.client.send(listGroups, 0, {})).errorCode).toBe(0);
+  });
+});
+
+const interesting = [0, 1, 0x7f, 0x80, 0xff];
+
+/** Anywhere in a request: the part of it that lies before. */
+const place = fc.noBias(fc.nat(9999)).map((parts) => parts / 10_000);
+
+/** What is done to the bytes of a request behind its length: positions are parts of the whole. */
+const mutation = fc.oneof(
+  fc.record({
+    kind: fc.constant('byte'),
+    at: place,
+    value: fc.integer({ min: 0, max: 255 }),
+  }),
+  fc.record({
+    kind: fc.constant('byte'),
+    at: place,
+    value: fc.constantFrom(...interesting),
+  }),
+  fc.record({
+    kind: fc.constant('int32'),
+    at: place,
+    value: fc.constantFrom(-1, 0, 0x7fffffff, -0x80000000, 0x10000),
+  }),
+  fc.record({
+    kind: fc.constant('cut'),
+    at: place,
+    value: fc.constant(0),
+  }),
+  fc.record({
+    kind: fc.constant('insert'),
+    at: place,
+    value: fc.integer({ min: 0, max: 255 }),
+  }),
+  fc.record({
+    kind: fc.constant('repeat'),
+    at: place,
+    value: fc.integer({ min: 1, max: 64 }),
+  }),
+);
+
+function mutate(body: Buffer, { kind, at, value }: { kind: string; at: number; value: number }): Buffer {
+  const position = Math.min(body.length, Math.floor(at * body.length));
+  const copy = Buffer.from(body);
+  switch (kind) {
+    case 'byte':
+      if (position < copy.length) copy[position] = value;
+      return copy;
+    case 'int32':
+      if (position + 4 <= copy.length) copy.writeInt32BE(value, position);
+      return copy;
+    case 'cut':
+      return copy.subarray(0, position);
+    case 'insert':
+      return Buffer.concat([copy.subarray(0, position), Buffer.from([value]), copy.subarray(position)]);
+    default:
+      return Buffer.concat([
+        copy.subarray(0, position),
+        copy.subarray(position, position + value),
+        copy.subarray(position),
+      ]);
+  }
+}
+
+it('10,000 damaged requests end in an answer or a close, while another client is served', async () => {
+  let over = false;
+  let slowest = 0;
+  const healthy = (async () => {
+    while (!over) {
+      const from = performance.now();
+      await produceTo(kafka.client, 't', batchOf(['served']));
+      await kafka.client.send(metadata, 9, { topics: [{ name: 't' }] });
+      slowest = Math.max(slowest, performance.now() - from);
+      await delay(10);
+    }
+  })();
+  let raw = await RawKafka.connect(kafka.kafka);
+  let waits = 0;
+  const property = fc.asyncProperty(
+    fc.nat(),
+    fc.array(mutation, { minLength: 1, maxLength: 4 }),
+    async (index, mutations) => {
+      const sample = samples[index % samples.length]!;
+      const body = mutations.reduce(mutate, sample.bytes.subarray(4));
+      if (raw.closed) raw = await RawKafka.connect(kafka.kafka);
+      raw.frames.length = 0;
+      raw.send(Buffer.concat([framed(body), probe]));
+      for (;;) {
+        const answer = await raw.answer(200);
+        if (answer === null) return;
+        if (answer === undefined) {
+          // A long poll, or a member that waits for others: allowed, and ended by leaving.
+          waits++;
+          raw.close();
+          await raw.whenClosed();
+          return;
+        }
+        if (answer.length >= 4 && responseCorrelationId(answer) === probeId) return;
+      }
+    },
+  );
+  try {
+    await fc.assert(property, { numRuns: 10_000, seed: 20_261_124 });
+  } finally {
+    over = true;
+    await healthy;
+    raw.close();
+  }
+  expect(waits).toBeLessThan(500);
+  expect(slowest).toBeLessThan(2000);
+}, 240_000);
+
+it('damaged streams of requests close their connections only', async () => {
+  const all = Buffer.concat(samples.map(({ bytes }) => bytes));
+  const mutations = fc.sample(fc.array(mutation, { minLength: 1, maxLength: 3 }), { numRuns: 300, seed: 7 });
+  const streams = mutations.map((each) => each.reduce(mutate, all)).filter(({ length }) => length > 0);
+  const outcomes = await Promise.all(streams.map((stream) => ends(stream)));
+  expect(outcomes).not.toContain('waits');
+  expect(outcomes).toContain('closed');
+}, 60_000);
+
+it('a produce request on a topic that no object can hold names nothing of ours', async () => {
+  for (const name of ['__proto__', 'constructor', 'toString', 'hasOwnProperty']) {
+    const answer = await kafka.client.send(produce, 9, {
+      acks: -1,
+      timeoutMs: 1000,
+      topicData: [{ name, partitionData: [{ index: 0, records: batchOf(['x']) }] }],
+    });
+    expect(answer.responses[0]!.partitionResponses[0]!.errorCode).toBe(errorCodes.UNKNOWN_TOPIC_OR_PARTITION);
+  }
+});
