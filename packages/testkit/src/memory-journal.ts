@@ -8,6 +8,7 @@ import type {
   AppendRefusal,
   AppendStream,
   BlockFilter,
+  Durability,
   FenceAnswer,
   FenceRequest,
   JournalClient,
@@ -71,6 +72,10 @@ export class MemoryJournal implements JournalClient {
   lostTo = 0;
   /** Entries that filters proved to hold nothing wanted: every entry is a block here, its filter exact. */
   skippedEntries = 0;
+  /** Fences are answered as by a journal that a newer owner has fenced. */
+  answerFenced = false;
+  /** Durability that the newest entry asked for. */
+  lastDurability: Durability | null = null;
   readonly #damaged = new Map<SegmentId, { from: Offset; to: Offset }>();
   #held: (() => void)[] | null = null;
   #stream: Stream | null = null;
@@ -157,7 +162,11 @@ export class MemoryJournal implements JournalClient {
         return {
           shard,
           segment,
-          status: this.lostTo > 0 ? ('lost' as const) : ('ok' as const),
+          status: this.answerFenced
+            ? ('fenced' as const)
+            : this.lostTo > 0
+              ? ('lost' as const)
+              : ('ok' as const),
           endEntry: last?.entryId ?? -1,
           endOffset: last === undefined ? 0 : last.baseOffset + last.count,
           maxTimestamp: Math.max(-1, ...entries.map((entry) => entry.maxTimestamp)),
@@ -255,6 +264,7 @@ export class MemoryJournal implements JournalClient {
   }
 
   #append(entry: AppendEntry): AppendAck {
+    this.lastDurability = entry.durability;
     const bytes = Buffer.concat([entry.header, ...entry.payload]);
     const crc = checkEntry(bytes);
     if (crc === null) throw new Error('an entry with a wrong checksum was sent');
