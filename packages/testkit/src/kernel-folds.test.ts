@@ -160,7 +160,7 @@ describe('a fold', () => {
     expect(asText(shard.state)).toBe('a=1');
   });
 
-  it('with records lost it refuses service until the loss is accepted', async () => {
+  it('storage 4.5: with records lost it refuses service until the loss is accepted', async () => {
     const play = new MapPlay(mapKind('commit'));
     const shard = await play.open(kernel);
     for (const key of ['a', 'b', 'c']) await shard.append([item(key, key)]);
@@ -177,7 +177,7 @@ describe('a fold', () => {
   });
 });
 
-describe('compaction from memory', () => {
+describe('storage 4.2: compaction from memory', () => {
   it('keeps the state, raises the log start, and begins anew only behind another 16 MiB', async () => {
     const play = new MapPlay(mapKind('commit'));
     const shard = await play.open(kernel);
@@ -252,7 +252,7 @@ describe('retained copies', () => {
     return asText(state);
   }
 
-  it('a crash at any time of a compaction pass loses no retained message', async () => {
+  it('storage 4.2: a crash at any time of a compaction pass loses no retained message', async () => {
     for (let writes = 0, done = false; !done; writes += 2) {
       storage = await createMemoryStorage();
       kernel = await startKernel(storage);

@@ -105,7 +105,7 @@ describe('offsets and entries', () => {
     expect(counts).toEqual([0, 3, 1]);
   });
 
-  it('keeps the batches of brokers and of clients in entries of their own, in the order they came', async () => {
+  it('storage 3.1: keeps the batches of brokers and of clients in entries of their own, in the order they came', async () => {
     const outcomes = [brokerBatch(['a']), clientBatch(['b']), clientBatch(['c']), brokerBatch(['d'])].map(
       (batch) => append(shard, batch),
     );
@@ -119,7 +119,7 @@ describe('offsets and entries', () => {
     ]);
   });
 
-  it('makes no entry of more than 2 MiB', async () => {
+  it('storage 3.1: makes no entry of more than 2 MiB', async () => {
     const outcomes = [1, 2, 3].map(() => append(shard, brokerBatch(['x'.repeat(900_000)])));
     expect(await Promise.all(outcomes)).toEqual([0, 1, 2]);
     const entries = storage.journal.entriesOf(lastSegment(storage, shard.id).id);
@@ -216,7 +216,7 @@ describe('roll', () => {
     expect(segmentsOf(small)).toEqual(['sealed 0-2', 'open 2-']);
   });
 
-  it('by age, and not while the segment holds no record', async () => {
+  it('storage 3.2: by age, and not while the segment holds no record', async () => {
     const young = await createShard(kernel, 'young', { 'segment.ms': '1000' });
     await append(young, brokerBatch(['a'], { timestamp: clock.now() }));
     await clock.advance(999);
@@ -347,7 +347,7 @@ describe('acknowledged before it is durable', () => {
     return opened;
   }
 
-  it('flush=always waits for the disk, flush=interval for the journal', async () => {
+  it('storage 4.7: flush=always waits for the disk, flush=interval for the journal', async () => {
     await append(shard, brokerBatch(['head']));
     const lazy = await volatileShard('lazy', { flush: 'interval' });
     storage.journal.durableUpTo = 0;
@@ -361,7 +361,7 @@ describe('acknowledged before it is durable', () => {
     expect(await waiting).toBe(1);
   });
 
-  it('uses offsets below a limit in the metadata only', async () => {
+  it('storage 4.5: uses offsets below a limit in the metadata only', async () => {
     const lazy = await volatileShard('lazy', { flush: 'interval' });
     expect(recordOf(storage, lazy.id).offsetLimit).toBeGreaterThanOrEqual(2 ** 20);
     expect(recordOf(storage, shard.id).offsetLimit).toBe(0);

@@ -40,7 +40,7 @@ async function reopened(shard: Shard): Promise<Shard> {
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('recovery of a shard', () => {
-  it('seals what the last owner left open at the last entry, and goes on with the next offset', async () => {
+  it('storage 4.1: seals what the last owner left open at the last entry, and goes on with the next offset', async () => {
     const shard = await createShard(kernel, 'orders');
     for (const value of ['a', 'b']) await append(shard, brokerBatch([value]));
     const again = await reopened(shard);
@@ -83,7 +83,7 @@ describe('recovery of a shard', () => {
   });
 });
 
-describe('offsets that were acknowledged and lost', () => {
+describe('storage 4.5: offsets that were acknowledged and lost', () => {
   it('flush=interval: no offset is used twice, and readers step over the gap', async () => {
     const shard = await createShard(kernel, 'lazy', { flush: 'interval' });
     for (const value of ['a', 'b', 'c']) await append(shard, brokerBatch([value]));
@@ -148,7 +148,7 @@ describe('offsets that were acknowledged and lost', () => {
   });
 });
 
-describe('idempotence after a restart', () => {
+describe('storage 4.2: idempotence after a restart', () => {
   it('answers the last five batches with their offsets, and refuses a gap', async () => {
     const shard = await createShard(kernel, 'orders');
     for (let sequence = 0; sequence < 7; sequence++) await produce(shard, { sequence }).outcome;
@@ -276,7 +276,7 @@ describe('what brokers note in records, after a restart', () => {
     expect((await shardOfName()).tokens.has(900, 1)).toBe(true);
   });
 
-  it('what is retained is there, with the offset it comes from, and counted once', async () => {
+  it('semantics 5.3: what is retained is there, with the offset it comes from, and counted once', async () => {
     await publishThrough(kernel, name, 'first', { retain: true });
     await publishThrough(kernel, name, 'second', { retain: true });
     await publishThrough(kernel, 'dev/2/state', 'other', { retain: true });
@@ -296,7 +296,7 @@ describe('what brokers note in records, after a restart', () => {
     expect({ ...kernel.retainedUsage }).toEqual(usage);
   });
 
-  it('copies that were lost with the process are made again from the data', async () => {
+  it('storage 4.3: copies that were lost with the process are made again from the data', async () => {
     await publishThrough(kernel, 'warm/up', 'x', { retain: true });
     const subject = kernel.subjects.forPublish(name);
     await kernel.openShard(subject.shard);

@@ -157,7 +157,7 @@ for (const how of ['restart', 'crash'] as const) {
 }
 
 describe('QoS 2 over a crash', () => {
-  it('is delivered once although nothing told the session log of the last acknowledgement', async () => {
+  it('semantics 4.1: is delivered once although nothing told the session log of the last acknowledgement', async () => {
     await using broker = await MqttBroker.start();
     const first = (await connectKept(broker, 5, 'client')).client;
     await first.subscribe('exact/#', 2);

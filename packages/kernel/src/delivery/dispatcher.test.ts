@@ -109,14 +109,14 @@ describe('frames', () => {
     expect([stage.waiting, stage.dispatcher.routedTo(shard)]).toEqual([0, 1]);
   });
 
-  it('that come after a gap are told of, and cursors read what is missing', () => {
+  it('semantics 3.3: that come after a gap are told of, and cursors read what is missing', () => {
     stage.dispatcher.committed(stage.frame(['a']));
     stage.dispatcher.committed(stage.frame(['d'], 3));
     expect(stage.heard).toEqual(['committed 0 a', 'gap 1', 'committed 3 d']);
     expect(stage.dispatcher.routedTo(shard)).toBe(4);
   });
 
-  it('of a shard that was opened again behind what was routed: told from there', () => {
+  it('semantics 3.3: of a shard that was opened again behind what was routed: told from there', () => {
     stage.dispatcher.committed(stage.frame(['a']));
     stage.dispatcher.opened(shard, 1);
     expect(stage.heard).toEqual(['committed 0 a']);

@@ -1,0 +1,132 @@
+import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
+import { createKafkaAdapter } from '@robustmq/kafka';
+import { deleteRecords, errorCodes, offsetCommit, offsetFetch } from '@robustmq/kafka-codec';
+import { describe, expect, it, vi } from 'vitest';
+import { KafkaClient } from './kafka-client.ts';
+import {
+  append,
+  brokerBatch,
+  createShard,
+  lastSegment,
+  publishThrough,
+  recordOf,
+  valuesOf,
+} from './kernel-fixture.ts';
+import { createMemoryStorage, startKernel } from './memory-kernel.ts';
+
+describe('storage 4.1: a start', () => {
+  it('raises all epochs in one command and touches no shard before its first use', async () => {
+    const storage = await createMemoryStorage();
+    const first = await startKernel(storage);
+    const used = await createShard(first, 'used');
+    const idle = await createShard(first, 'idle');
+    expect(await append(used, brokerBatch(['a']))).toBe(0);
+    storage.journal.crash();
+    const before = storage.metadata.image.revision;
+    const epochs = new Map(
+      [...storage.metadata.image.shards.values()].map(({ id, ownerEpoch }) => [id, ownerEpoch]),
+    );
+    const kernel = await startKernel(storage);
+    expect(storage.metadata.image.revision).toBe(before + 1);
+    for (const [id, epoch] of epochs) expect(recordOf(storage, id).ownerEpoch).toBe(epoch + 1);
+    // What the last owner left open stays open until somebody asks for it.
+    expect(lastSegment(storage, used.id).state).toBe('open');
+    const again = await kernel.openShard(used.id);
+    expect(lastSegment(storage, used.id)).toMatchObject({ state: 'sealed', endOffset: 1 });
+    expect(await valuesOf(again)).toEqual(['0:a']);
+    // Only an append opens the next one.
+    const segments = recordOf(storage, used.id).segments.length;
+    expect(await append(again, brokerBatch(['b']))).toBe(1);
+    expect(recordOf(storage, used.id).segments).toHaveLength(segments + 1);
+    expect(lastSegment(storage, used.id)).toMatchObject({
+      state: 'open',
+      writerEpoch: epochs.get(used.id)! + 1,
+    });
+    expect(recordOf(storage, idle.id).segments).toHaveLength(0);
+    await kernel.stop();
+  });
+});
+
+describe('storage 4.3: the marker of retained copies', () => {
+  it('lets a start read no more of the data than 16 MiB and what follows the last snapshot', async () => {
+    const storage = await createMemoryStorage();
+    const small = { defaultTopicConfig: new Map([['segment.bytes', String(4 * 1024 * 1024)]]) };
+    const first = await startKernel(storage, small);
+    const value = Buffer.alloc(250_000, 'v');
+    expect(await publishThrough(first, 'r/a', 'state', { retain: true })).toBe(0);
+    const count = 160;
+    for (let at = 1; at <= count; at++) expect(await publishThrough(first, 'r/a', value)).toBe(at);
+    const { shard } = first.subjects.forPublish('r/a');
+    storage.journal.crash();
+    const read = vi.spyOn(storage.journal, 'readCached');
+    const kernel = await startKernel(storage, small);
+    const opened = await kernel.openShard(shard);
+    const segments = new Set(recordOf(storage, shard).segments.map(({ id }) => id));
+    const data = read.mock.calls.map(([request]) => request).filter(({ segment }) => segments.has(segment));
+    const lowest = Math.min(...data.map(({ offset }) => offset));
+    // 40 MB in all; 16 MiB are 67 of these records.
+    expect(data.length).toBeGreaterThan(0);
+    expect(count - lowest).toBeLessThanOrEqual(68);
+    expect(opened.retained!.records.get('r/a')!.value.toString()).toBe('state');
+    await kernel.stop();
+  });
+});
+
+describe('storage 4.8: what a client may ask for', () => {
+  it('records are deleted up to the high watermark and not beyond; the log start only rises', async () => {
+    const storage = await createMemoryStorage();
+    const kernel = await startKernel(storage);
+    const shard = await createShard(kernel, 'trimmed', { 'segment.bytes': String(1024 * 1024) });
+    const large = 'v'.repeat(400_000);
+    for (let at = 0; at < 10; at++) expect(await append(shard, brokerBatch([large]))).toBe(at);
+    const starts = recordOf(storage, shard.id).segments.map(({ baseOffset }) => baseOffset);
+    expect(starts.length).toBeGreaterThan(2);
+    const refused = { code: 'OFFSET_OUT_OF_RANGE' };
+    await expect(kernel.trim(shard, 11)).rejects.toMatchObject(refused);
+    await expect(kernel.trim(shard, -5)).rejects.toMatchObject(refused);
+    // In the middle of a segment: the start moves, the segment stays.
+    const inside = starts[1]! + 1;
+    expect(await kernel.trim(shard, inside)).toBe(inside);
+    expect(recordOf(storage, shard.id).segments[0]!.baseOffset).toBe(starts[1]);
+    expect(await kernel.trim(shard, 0)).toBe(inside);
+    expect((await valuesOf(shard)).length).toBe(10 - inside);
+    expect(await kernel.trim(shard, 10)).toBe(10);
+    expect(await valuesOf(shard)).toEqual([]);
+    expect(await append(shard, brokerBatch(['after']))).toBe(10);
+    expect(await valuesOf(shard)).toEqual(['10:after']);
+    await kernel.stop();
+  });
+
+  it('any offset may be committed, and the broker goes on', async () => {
+    const kernel = await startKernel(await createMemoryStorage());
+    const shard = await createShard(kernel, 't');
+    expect(await append(shard, brokerBatch(['a', 'b']))).toBe(0);
+    const kafka = createKafkaAdapter(
+      { hosts: ['127.0.0.1'], port: 0, nodeId: 1 },
+      { kernel, clock: systemClock, random: systemRandom, logger: silentLogger },
+    );
+    await kafka.start();
+    const client = await KafkaClient.connect(kafka.address());
+    for (const committedOffset of [0, 2, 99, Number.MAX_SAFE_INTEGER]) {
+      const partitions = [{ partitionIndex: 0, committedOffset, committedMetadata: '' }];
+      const topics = [{ name: 't', partitions }];
+      const answer = await client.send(offsetCommit, 8, { groupId: 'g', topics });
+      expect(answer.topics[0]?.partitions[0]?.errorCode).toBe(0);
+      const asked = [{ groupId: 'g', topics: [{ name: 't', partitionIndexes: [0] }] }];
+      const fetched = await client.send(offsetFetch, 8, { groups: asked });
+      expect(fetched.groups[0]?.topics[0]?.partitions).toMatchObject([{ committedOffset }]);
+    }
+    const drop = async (offset: number) => {
+      const topics = [{ name: 't', partitions: [{ partitionIndex: 0, offset }] }];
+      const answer = await client.send(deleteRecords, 2, { topics, timeoutMs: 1000 });
+      return answer.topics[0]!.partitions[0]!;
+    };
+    expect((await drop(3)).errorCode).toBe(errorCodes.OFFSET_OUT_OF_RANGE);
+    expect(await drop(1)).toMatchObject({ errorCode: 0, lowWatermark: 1 });
+    // -1 is everything.
+    expect(await drop(-1)).toMatchObject({ errorCode: 0, lowWatermark: 2 });
+    client.close();
+    await kafka.stop();
+    await kernel.stop();
+  });
+});
