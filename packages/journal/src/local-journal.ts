@@ -358,6 +358,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
     await Promise.race([this.#writeBehind.drain(), deadline]);
     await this.#writeBehind.stop();
     await this.#folds.stop();
+    this.#release();
     await wal.stop();
     await this.#files.stop();
     this.#state = 'stopped';

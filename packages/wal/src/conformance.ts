@@ -191,6 +191,27 @@ function reopening(check: WalCheck): void {
     }
   });
 
+  check(
+    'a stop lets go of what was released, so that restarts do not fill the ring',
+    async ({ open, user }) => {
+      let files = 0;
+      for (let run = 1; run <= 10; run++) {
+        const { wal, recovered } = await open();
+        // Nothing of a run before: its stop wrote the checkpoint that says so.
+        deepEqual(ids(await readAll(recovered)), []);
+        await wal.start();
+        append(wal, numberedItem(run, run, 5000));
+        await untilDurable(wal, 1);
+        user.done = run;
+        user.oldest = wal.generation + 1;
+        wal.release(wal.generation + 1);
+        await wal.stop();
+        if (run === 3) files = wal.files.live + wal.files.free;
+        else if (run > 3) equal(wal.files.live + wal.files.free, files);
+      }
+    },
+  );
+
   check('storage 2.1: uses released files again and never others', async ({ open, user }) => {
     const { wal } = await open();
     await wal.start();

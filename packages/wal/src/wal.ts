@@ -240,10 +240,26 @@ export class Wal {
       this.flush();
       this.#wake?.();
       if (this.#pumping) await new Promise<void>((resolve) => (this.#drained = resolve));
+      await this.#letGo();
     }
     if (this.#state !== 'failed') this.#state = 'stopped';
     await this.#modules.ring.close();
     if (this.#pendingBytes > 0) throw overfull();
+  }
+
+  /** A last checkpoint, so that the next start need not read generations that were released; without it they stay. */
+  async #letGo(): Promise<void> {
+    const { ring } = this.#modules;
+    if (this.#state !== 'stopping' || this.#pendingBytes > 0 || !ring.releasable(this.#releaseBefore)) return;
+    if (ring.freeFiles === 0) {
+      try {
+        await ring.create();
+      } catch (error) {
+        if ((error as RobustError).code === 'DISK_FULL') return;
+        throw error;
+      }
+    }
+    await this.#beginFile(ring.take(this.#generation + 1, true)!);
   }
 
   readonly #startScheduled = (): void => {
