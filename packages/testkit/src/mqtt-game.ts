@@ -203,6 +203,8 @@ export class GameSubscriber extends Player {
   #subscribed: (() => void) | null = null;
   #packetId = 0;
   stalled = false;
+  /** Messages that came, repeated ones as well. */
+  messages = 0;
 
   constructor(broker: MqttBroker, clientId: string, random: SimRandom, wanted: Wanted) {
     super(broker, clientId, random);
@@ -269,6 +271,7 @@ export class GameSubscriber extends Player {
 
   #message(message: PublishPacket): void {
     const { topic, qos, packetId } = message;
+    this.messages++;
     const sequence = Number(Buffer.from(message.payload).toString());
     if (qos > 0) {
       if (this.#unacknowledged.has(packetId)) this.faults.push(`packet id ${packetId} is in use`);
