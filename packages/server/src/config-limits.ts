@@ -52,6 +52,18 @@ export const kafkaLimits = z
     idleMs: whole(second, 24 * hour, 600 * second).describe(
       'A connection without a request for so long is closed.',
     ),
+    partialRequestMs: whole(second, hour, 30 * second).describe(
+      'A connection that does not complete a request within this time is closed.',
+    ),
+    stalledMs: whole(second, hour, 60 * second).describe(
+      'A connection that takes nothing of what it asked for during this time is closed.',
+    ),
+    partialBytesMax: whole(mebibyte, 64 * 1024 * mebibyte, 512 * mebibyte).describe(
+      'Bytes of incomplete requests, all connections together.',
+    ),
+    unsentBytesMax: whole(mebibyte, 64 * 1024 * mebibyte, 256 * mebibyte).describe(
+      'Bytes of answers that clients have not taken; above it a fetch gets one batch.',
+    ),
     groupInitialDelayMs: whole(0, 60 * second, 500).describe(
       'How long the first rebalance of an empty group waits for more members.',
     ),

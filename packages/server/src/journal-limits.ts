@@ -6,6 +6,8 @@ export function journalLimitsOf(storage: Config['storage']): Partial<JournalLimi
   return {
     walFileBytes: storage.walFileBytes,
     walBytes: storage.walBytes,
+    // Sources pause at `inflightBytes`; what they had read by then still has to find room.
+    walQueueBytes: storage.inflightBytes * 2,
     tailBytes: storage.tailBytes,
     blockCacheBytes: storage.blockCacheBytes,
     tailCacheBytes: Math.floor(storage.blockCacheBytes / 2),

@@ -74,14 +74,13 @@ function kafkaListener(config: Config, { base, logger }: ListenerModules): Liste
   const { enabled, advertised } = config.listeners.kafka;
   if (!enabled) return null;
   const told = advertised === undefined ? null : parseAdvertised(advertised);
-  const { connectionsMax, requestBytesMax, idleMs, groupInitialDelayMs, groupMembersMax } = config.kafka;
+  const { requestBytesMax, groupInitialDelayMs, groupMembersMax, ...limits } = config.kafka;
   const part = createKafkaAdapter(
     {
       ...listenAddress(config.listeners.kafka),
       nodeId: config.nodeId,
-      connectionsMax,
+      ...limits,
       maxRequestBytes: requestBytesMax,
-      idleMs,
       groups: { initialDelayMs: groupInitialDelayMs, membersMax: groupMembersMax },
       ...(told === null ? {} : { advertisedHost: told.host }),
       ...(told === null || told.port === null ? {} : { advertisedPort: told.port }),

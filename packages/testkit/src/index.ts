@@ -11,7 +11,6 @@ export { waitUntil } from './wait-until.ts';
 export type { CommandResult } from './command.ts';
 export { hasCommand, runCommand } from './command.ts';
 export { javaClientMissing, runJavaClient } from './java-client.ts';
-export { KafkaClient } from './kafka-client.ts';
 export type { LogPlace, Promised } from './history.ts';
 export { History } from './history.ts';
 export type { NewRecord, ProduceOptions, StoredRecord } from './record-log.ts';
