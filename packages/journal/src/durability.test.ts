@@ -135,6 +135,32 @@ describe('replication 2.5: a fence is durable when it is answered', () => {
       expect(again.got.refusals[0]).toMatchObject({ code: 'JOURNAL_FENCED', epoch: 5 });
     }
   });
+
+  it('outlives the file of the log that it was written to', async () => {
+    const limits = {
+      walFileBytes: 64 * kibibyte,
+      walBytes: 192 * kibibyte,
+      sweepBytes: 1,
+      tailCacheBytes: 0,
+    };
+    const of = await rig({ limits });
+    const log = new TestLog(shard, 1, { epoch: 3 });
+    const other = new TestLog(8 as TestLog['shard'], 2);
+    for (const { shard: id, segment } of [log, other]) of.metadata.set(id, [{ id: segment }]);
+    await fence(of.journal, log, 5);
+    const { checkpoints } = of.journal.walStats;
+    for (let round = 0; round < 30; round++) {
+      const entry = other.data(1, 1000, { bytes: 10_000 });
+      of.got.stream.send([entry]);
+      await of.clock.advance(20);
+      await of.got.durable(other.segment, entry.entryId);
+    }
+    expect(of.journal.walStats.checkpoints).toBeGreaterThan(checkpoints + 3);
+    const again = await rig({ disk: of.disk.crash(), metadata: of.metadata, limits });
+    again.got.stream.send([log.data(1)]);
+    await again.got.until(() => again.got.refusals.length > 0);
+    expect(again.got.refusals[0]).toMatchObject({ code: 'JOURNAL_FENCED', epoch: 5 });
+  });
 });
 
 describe('storage 2.5: names before entries', () => {

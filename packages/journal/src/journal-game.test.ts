@@ -13,7 +13,7 @@ import type { LocalJournal } from './local-journal.ts';
 const seeds = Number(process.env['GAME_SEEDS'] ?? 40);
 const firstSeed = Number(process.env['GAME_FIRST_SEED'] ?? 1);
 const seedsPerTest = 10;
-const phasesPerGame = 8;
+const phasesPerGame = 6;
 
 const folder = '/journal';
 const kibibyte = 1024;

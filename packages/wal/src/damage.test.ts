@@ -225,7 +225,7 @@ describe('storage 2.4: a log that rots', () => {
 
   it('any flipped bit of the last frame cuts it as torn: nobody can tell the two apart', async () => {
     const last = frames.at(-1)!;
-    for (let at = last.start; at < last.end; at++) {
+    for (let at = last.start; at < last.end; at += at < last.start + 80 ? 1 : 3) {
       const bytes = Buffer.from(image);
       bytes[at] = bytes[at]! ^ (1 << (at & 7));
       const found = await outcomeOf(withNewest(bytes));

@@ -12,7 +12,7 @@ const folder = '/wal';
 const seeds = Number(process.env['GAME_SEEDS'] ?? 40);
 const firstSeed = Number(process.env['GAME_FIRST_SEED'] ?? 1);
 const seedsPerTest = 10;
-const crashesPerGame = 12;
+const crashesPerGame = 10;
 
 /**
  * A random run of one log over many crashes, against a model: what was told durable is there after every crash, in
