@@ -79,7 +79,8 @@ describe('recovery of a shard', () => {
     expect(again.endOfEpoch(first)).toEqual({ epoch: first, endOffset: 2 });
     expect(again.endOfEpoch(first + 1)).toEqual({ epoch: first + 1, endOffset: 3 });
     expect(again.endOfEpoch(again.epoch)).toEqual({ epoch: again.epoch, endOffset: 4 });
-    expect(again.endOfEpoch(first - 1)).toBe(null);
+    expect(again.endOfEpoch(first - 1)).toEqual({ epoch: first - 1, endOffset: 0 });
+    expect(again.endOfEpoch(-1)).toBe(null);
   });
 });
 

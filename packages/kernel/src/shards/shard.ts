@@ -165,8 +165,12 @@ export class Shard {
     return () => this.#waiters.delete(wake);
   }
 
-  /** End offset of the newest segment whose writer had an epoch <= `epoch`, and that epoch; null when none is known. */
+  /**
+   * Where the records of `epoch` end, and the highest epoch not above it that wrote any. Of an epoch whose records are
+   * all deleted that is the start of the log: a reader that stands there has missed nothing. Null below epoch 0.
+   */
   endOfEpoch(epoch: number): { epoch: Epoch; endOffset: Offset } | null {
+    if (epoch < 0) return null;
     if (epoch >= this.epoch) return { epoch: this.epoch, endOffset: this.highWatermark };
     const segments = this.#options.modules.record().segments;
     for (let at = segments.length - 1; at >= 0; at--) {
@@ -174,7 +178,7 @@ export class Shard {
       if (segment.writerEpoch > epoch) continue;
       return { epoch: segment.writerEpoch, endOffset: segments[at + 1]?.baseOffset ?? this.highWatermark };
     }
-    return null;
+    return { epoch: epoch as Epoch, endOffset: segments[0]?.baseOffset ?? this.highWatermark };
   }
 
   /** Folds a release entry. */
