@@ -3,8 +3,11 @@ import type { MeshListener, RouteFrame } from '../ports/broker-mesh.ts';
 import type { Metadata } from '../ports/metadata.ts';
 import type { LogBatch } from '../log/log-batch.ts';
 import type { RoutedBatch } from '../router/routed-batch.ts';
+import { matchOf } from '../router/filter-entry.ts';
+import { noMatch } from '../router/match.ts';
 import type { Router } from '../router/router.ts';
-import { BatchDecoder } from './batch-decoder.ts';
+import { isSince } from '../router/router.ts';
+import type { BatchDecoder, DecodedBatch } from './batch-decoder.ts';
 import type { DeliveryPort } from './delivery-port.ts';
 
 type Path = 'appended' | 'committed';
@@ -77,21 +80,24 @@ export class Dispatcher implements MeshListener {
 
   appended(frame: RouteFrame): void {
     if (this.#unwanted(frame)) return;
-    this.#take('appended', frame);
+    this.#take('appended', frame, false);
   }
 
   committed(frame: RouteFrame): void {
     const next = this.#heardTo.get(frame.shard);
     if (next !== undefined && frame.from > next) this.opened(frame.shard, frame.from);
     this.#heardTo.set(frame.shard, frame.to);
-    this.#take('committed', frame);
+    this.#take('committed', frame, false);
   }
 
-  /** False when so much waits that the frames are given up: sessions then read the shard's log. */
-  #take(path: Path, frame: RouteFrame): boolean {
+  /**
+   * False when so much waits that the frames are given up: sessions then read the shard's log. `late`: the frame has
+   * waited, and subscriptions may have begun since.
+   */
+  #take(path: Path, frame: RouteFrame, late: boolean): boolean {
     const pending = this.#pending.get(frame.shard);
     if (pending === undefined) {
-      this.#deliver(path, frame, 0);
+      this.#deliver(path, frame, { first: 0, late });
       return true;
     }
     pending.frames.push({ path, frame });
@@ -102,7 +108,7 @@ export class Dispatcher implements MeshListener {
   }
 
   /** Hands over the batches from `first`; stops where one must be decompressed elsewhere and goes on afterwards. */
-  #deliver(path: Path, frame: RouteFrame, first: number): void {
+  #deliver(path: Path, frame: RouteFrame, { first, late }: { first: number; late: boolean }): void {
     for (let at = first; at < frame.batches.length; at++) {
       const batch = frame.batches[at]!;
       if (batch.count === 0 || this.#batchUnwanted(batch)) continue;
@@ -115,7 +121,7 @@ export class Dispatcher implements MeshListener {
         return;
       }
       if (section === null) this.#skipped(frame.shard, batch);
-      else this.#handOver(path, frame, batch, section);
+      else this.#handOver(path, frame, batch, { section, late });
     }
     if (path === 'committed') {
       this.#routedTo.set(frame.shard, frame.to);
@@ -133,14 +139,19 @@ export class Dispatcher implements MeshListener {
       this.#pending.delete(frame.shard);
       const batch = frame.batches[at]!;
       if (records === null) this.#skipped(frame.shard, batch);
-      else this.#handOver(path, frame, batch, records);
-      this.#deliver(path, frame, at + 1);
+      else this.#handOver(path, frame, batch, { section: records, late: true });
+      this.#deliver(path, frame, { first: at + 1, late: true });
       // The rest may wait again; what then remains is queued behind it in order.
-      for (const next of pending.frames) if (!this.#take(next.path, next.frame)) break;
+      for (const next of pending.frames) if (!this.#take(next.path, next.frame, true)) break;
     });
   }
 
-  #handOver(path: Path, frame: RouteFrame, batch: RoutedBatch, section: Buffer): void {
+  #handOver(
+    path: Path,
+    frame: RouteFrame,
+    batch: RoutedBatch,
+    { section, late }: { section: Buffer; late: boolean },
+  ): void {
     const topic = this.#topicOf(frame.shard);
     if (topic === undefined) return;
     const view = this.#decoder.decode(batch, section, { shard: frame.shard, epoch: frame.epoch, topic });
@@ -149,6 +160,7 @@ export class Dispatcher implements MeshListener {
       return;
     }
     if (!view.wanted) return;
+    if (late && batch.baseOffset >= 0) withoutLaterOnes(view);
     for (const port of this.#ports) {
       if (path === 'appended') port.appended(view);
       else port.committed(view);
@@ -172,5 +184,18 @@ export class Dispatcher implements MeshListener {
   #topicOf(shard: ShardId): ReturnType<Metadata['image']['topics']['get']> {
     const record = this.#metadata.image.shards.get(shard);
     return record === undefined ? undefined : this.#metadata.image.topics.get(record.topic);
+  }
+}
+
+/** Leaves out subscriptions that began behind a record while it waited: what was retained told them of it. */
+function withoutLaterOnes(view: DecodedBatch): void {
+  const { matches, records, shard } = view;
+  for (let row = 0; row < records.count; row++) {
+    const { subscriptions } = matches[row]!;
+    const offset = records.offset(row);
+    const counted = subscriptions.filter((subscription) => isSince(subscription, shard, offset));
+    if (counted.length < subscriptions.length) {
+      matches[row] = counted.length === 0 ? noMatch : matchOf(counted);
+    }
   }
 }
