@@ -1,4 +1,5 @@
 import type { ProtocolVersion, PublishPacket, Qos } from '@robustmq/mqtt-codec';
+import { SimClock } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
 import { MqttBroker } from './mqtt-broker.ts';
 import type { MqttClient } from './mqtt-client.ts';
@@ -348,5 +349,99 @@ describe('queued messages of a deleted topic', () => {
     expect(again.connack.sessionPresent).toBe(true);
     again.client.ack('pubrel', 1);
     expect((await again.client.next('pubcomp')).packetId).toBe(1);
+  });
+});
+
+describe('a backlog', () => {
+  it('reaches a client that keeps its window nearly full, and acknowledges the oldest when the next has come', async () => {
+    await using broker = await MqttBroker.start();
+    const window = 10;
+    const session = {
+      clientId: 'slider',
+      cleanStart: false,
+      properties: { sessionExpiry: 60, receiveMaximum: window },
+    };
+    const first = await broker.connect(5, session);
+    await first.subscribe('slide', 1);
+    first.drop();
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    const all = Array.from({ length: 100 }, (_, at) => String(at));
+    await publishAll(publisher, 'slide', all);
+    const client = await broker.connect(5, session);
+    const held: PublishPacket[] = [];
+    const seen: string[] = [];
+    while (seen.length < all.length) {
+      const message = await client.next('publish');
+      seen.push(text(message));
+      held.push(message);
+      if (held.length === window) client.ack('puback', held.shift()!.packetId);
+    }
+    expect(seen).toEqual(all);
+  });
+
+  it('in flight and as large as it may be is sent again without more memory than a connection may hold (8)', async () => {
+    const unsentBytesMax = 256 * 1024;
+    await using broker = await MqttBroker.start({ limits: { unsentBytesMax } });
+    const first = (await connectKept(broker, 5, 'heavy')).client;
+    await first.subscribe('heavy/#', 1);
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    const bytes = 100_000;
+    const many = 150;
+    for (let at = 0; at < many; at++) {
+      await publishAll(publisher, `heavy/${at % 3}`, [`${at}`.padEnd(bytes)]);
+      await first.next('publish');
+    }
+    first.drop();
+    const before = process.memoryUsage.rss();
+    const client = await broker.open(5);
+    client.sendConnect({ clientId: 'heavy', ...kept });
+    await client.next('connack');
+    client.stall();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const sent = broker.adapter.counters.publishesSent - many;
+    // What the system takes off our hands comes on top.
+    expect(sent).toBeLessThan(many / 2);
+    expect(process.memoryUsage.rss() - before).toBeLessThan(many * bytes * 4);
+    client.resume();
+    const messages = await client.receive(many);
+    expect(messages.every(({ dup }) => dup)).toBe(true);
+    const numbers = messages.map((message) => Number(text(message)));
+    expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
+    await publishAll(publisher, 'heavy/0', ['new']);
+    expect(await client.receiveTexts(1)).toEqual(['new']);
+  }, 30_000);
+});
+
+describe('floors', () => {
+  it('never pass what a client has not acknowledged, nor what a session has still to read', async () => {
+    const clock = new SimClock();
+    await using broker = await MqttBroker.start({ clock });
+    const pass = async (ms: number): Promise<void> => {
+      for (let at = 0; at < ms; at += 250) await clock.advance(250);
+    };
+    const client = (await connectKept(broker, 5, 'client')).client;
+    await client.subscribe('floor/#', 1);
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    await publishAll(publisher, 'floor/a', ['1', '2', '3', '4']);
+    for (let count = 0; count < 4; count++) {
+      const message = await client.next('publish');
+      if (text(message) !== '2') client.ack('puback', message.packetId);
+    }
+    await client.settled();
+    await pass(25_000);
+    // Others move the floors of their shards.
+    for (let at = 0; at < 40; at++) {
+      const other = (await connectKept(broker, 5, `other${at}`)).client;
+      await other.subscribe('floor/#', 1);
+    }
+    await publishAll(publisher, 'floor/b', ['x']);
+    await client.next('publish');
+    await pass(25_000);
+    await broker.crash();
+    const back = (await connectKept(broker, 5, 'client')).client;
+    const seen = new Set<string>();
+    while (!seen.has('2') || !seen.has('x')) for (const each of await back.receiveTexts(1)) seen.add(each);
+    // What lies below the oldest that is not acknowledged does not come again.
+    expect(seen.has('1')).toBe(false);
   });
 });

@@ -1,5 +1,6 @@
 import type { Offset, ShardId } from '@robustmq/core';
 import { shortAckBytesMax, writePubrel } from '@robustmq/mqtt-codec';
+import type { RecordTaker } from '@robustmq/kernel';
 import type { SubscriptionOptions } from '../delivery/plan.ts';
 import { identifiers } from '../delivery/plan.ts';
 import { OutboundMessage } from '../mapping/outbound.ts';
@@ -83,13 +84,20 @@ function cursorOf(session: Session, shard: ShardId): number {
 export async function redeliver(session: Session): Promise<void> {
   const entries = session.window.entries();
   for (let at = 0; at < entries.length && !session.ended; ) {
+    // What is in flight may be far more than a connection may hold.
+    if (session.output.full) {
+      await session.whenWritable();
+      continue;
+    }
     const run = runFrom(entries, at);
-    at += run.length;
     const first = run[0]!;
     if (first.phase === 'released') {
       for (const entry of run) writeRelease(session, entry.packetId);
-    } else if (first.retainedSubject !== null) await redeliverRetained(session, first);
-    else await redeliverRun(session, run);
+      at += run.length;
+    } else if (first.retainedSubject !== null) {
+      await redeliverRetained(session, first);
+      at++;
+    } else at += await redeliverRun(session, run);
   }
   if (session.ended) return;
   session.redelivering = false;
@@ -113,21 +121,27 @@ function runFrom(entries: readonly InflightEntry[], from: number): InflightEntry
   return run;
 }
 
-async function redeliverRun(session: Session, run: readonly InflightEntry[]): Promise<void> {
+/** Returns how many of the run were dealt with: those before the connection was full. */
+async function redeliverRun(session: Session, run: readonly InflightEntry[]): Promise<number> {
   const { kernel } = session;
   const shard = await openedShard(kernel, run[0]!.shard);
   const message = new OutboundMessage();
-  let at = 0;
   const offsets = run.map((entry) => entry.offset);
-  if (shard !== null)
-    await kernel.lookup.read(shard, offsets, (batch, row) => {
-      const offset = batch.records.offset(row);
-      for (; at < run.length && run[at]!.offset < offset; at++) session.dropInflight(run[at]!.packetId);
-      message.read(batch, row);
-      sendAgain(session, message, run[at++]!);
-    });
+  let at = 0;
+  let full = false;
+  const take: RecordTaker = (batch, row) => {
+    full ||= session.output.full;
+    if (full) return;
+    const offset = batch.records.offset(row);
+    for (; at < run.length && run[at]!.offset < offset; at++) session.dropInflight(run[at]!.packetId);
+    message.read(batch, row);
+    sendAgain(session, message, run[at++]!);
+  };
+  if (shard !== null) await kernel.lookup.read(shard, offsets, take);
+  if (full) return at;
   // What is not there any more was trimmed, and can't be delivered.
   for (; at < run.length; at++) session.dropInflight(run[at]!.packetId);
+  return at;
 }
 
 async function redeliverRetained(session: Session, entry: InflightEntry): Promise<void> {

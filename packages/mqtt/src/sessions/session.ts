@@ -1,4 +1,4 @@
-import type { Offset, RobustError, ShardId } from '@robustmq/core';
+import type { Offset, RobustError, ShardId, Timer } from '@robustmq/core';
 import type { DeliveryBatch, Kernel, KernelErrorCode, Match, RetainedRecord } from '@robustmq/kernel';
 import type { Subscription } from '@robustmq/kernel';
 import { reasonCode, shortAckBytesMax, writePubrel } from '@robustmq/mqtt-codec';
@@ -17,6 +17,9 @@ import { acknowledgedItem, cursorItem, inflightItem } from './session-items.ts';
 import type { SessionLog } from './session-log.ts';
 import type { InflightEntry, SessionState } from './session-state.ts';
 import { Window } from './window.ts';
+
+/** How long a backlog waits for more room than there is. */
+const readLaterMs = 2;
 
 /** The connection as its session sees it. */
 export interface SessionConnection {
@@ -76,6 +79,8 @@ export class Session {
   readonly #backlogs = new Map<ShardId, Backlog>();
   readonly #held = new HeldFrames();
   readonly #heldReleases = new HeldFrames();
+  #readLater: Timer | null = null;
+  #writable: () => void = () => undefined;
   /** While messages in flight are sent again nothing new is. */
   redelivering = false;
   /** Kept from before, and its subscriptions are not in force yet: it stands where its cursors say, not at the live path. */
@@ -265,11 +270,31 @@ export class Session {
 
   /** There may be room again: sends what waits. */
   wake(): void {
-    if (this.ended || this.redelivering) return;
+    if (this.ended) return;
+    if (this.redelivering) {
+      if (!this.output.full) this.#writable();
+      return;
+    }
     this.retained.pump();
     if (this.#backlogs.size === 0 || !this.hasRoom) return;
-    // A scan reads blocks: it is worth starting for more than one message.
-    if (this.window.size * 2 > this.connection.inflightMax) return;
+    // A scan reads blocks: it is worth waiting a moment for room for more than one message. But not longer: a client
+    // may keep its window nearly full and acknowledge the oldest only when the next has come.
+    if (this.window.size * 2 > this.connection.inflightMax) {
+      this.#readLater ??= this.context.clock.after(readLaterMs, () => {
+        this.#readLater = null;
+        if (!this.ended && this.hasRoom) this.#read();
+      });
+    } else this.#read();
+  }
+
+  /** Resolves when the connection has taken enough of what it holds, or has ended. */
+  whenWritable(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#writable = resolve;
+    });
+  }
+
+  #read(): void {
     for (const backlog of this.#backlogs.values()) {
       if (backlog.reading) continue;
       backlog.reading = true;
@@ -296,6 +321,8 @@ export class Session {
   detach(): void {
     if (this.ended) return;
     this.ended = true;
+    this.#readLater?.cancel();
+    this.#writable();
     for (const subscription of this.subscriptions.values())
       this.kernel.subscriptions.unsubscribe(subscription);
     for (const backlog of this.#backlogs.values()) this.kernel.catchUp.remove(backlog.shard, backlog);
