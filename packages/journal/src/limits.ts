@@ -40,6 +40,11 @@ export interface JournalLimits {
   readonly walFileBytes: number;
   readonly walBytes: number;
   readonly walInitialFiles: number;
+  /**
+   * Entries that wait for the log, all shards together, before no new ones are admitted. More than brokers have in
+   * flight before they pause their sources: what is only slow must not look like a full disk.
+   */
+  readonly walQueueBytes: number;
 }
 
 export const defaultLimits: JournalLimits = {
@@ -64,4 +69,5 @@ export const defaultLimits: JournalLimits = {
   walFileBytes: 32 * mebibyte,
   walBytes: 512 * mebibyte,
   walInitialFiles: 2,
+  walQueueBytes: 64 * mebibyte,
 };

@@ -296,6 +296,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
       fileBytes: limits.walFileBytes,
       maxBytes: limits.walBytes,
       initialFiles: limits.walInitialFiles,
+      queueBytes: limits.walQueueBytes,
       logger,
       onFatal,
     });

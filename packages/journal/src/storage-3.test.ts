@@ -204,3 +204,19 @@ describe('storage 3.5: blocks', () => {
     expect(cached).toBeGreaterThan(12);
   });
 });
+
+describe('storage 3.4: what waits for the log', () => {
+  it('finds room as long as brokers pause their sources: 32 MiB in one turn are not refused', async () => {
+    const journal = await startJournal({
+      disk: new SimDisk(),
+      clock: new SimClock(),
+      limits: { walBytes: 128 << 20, walFileBytes: 8 << 20 },
+    });
+    const got = new AppendRecorder(journal);
+    const log = new TestLog(shard, 1);
+    const entries = Array.from({ length: 130 }, () => log.data(1, 1000, { bytes: 250_000 }));
+    got.stream.send(entries);
+    await got.durable(log.segment, 129);
+    expect([got.admitted, got.refusals]).toEqual([true, []]);
+  });
+});

@@ -5,6 +5,9 @@ import { BatchEncoder, RecordInput } from '@robustmq/record';
 import { describe, expect, it, vi } from 'vitest';
 import { publishThrough } from './kernel-fixture.ts';
 import { createMemoryStorage, startKernel } from './memory-kernel.ts';
+import { MqttClient } from './mqtt-client.ts';
+import { ServerProcess } from './server-process.ts';
+import { waitUntil } from './wait-until.ts';
 
 const header = {
   flags: entryFlag.brokerEncoded,
@@ -124,4 +127,30 @@ describe('storage 3.6: one scan serves all sessions that are behind on a shard',
     expect(read.mock.calls.length).toBeLessThan(20);
     await kernel.stop();
   });
+});
+
+describe('storage 3.4: sources that are faster than the disk', () => {
+  it('are paused; regression: what waited for the log was taken for a full disk, and nobody was answered', async () => {
+    await using server = await ServerProcess.start();
+    const payload = Buffer.alloc(256 * 1024, 'v');
+    const [clients, count] = [12, 30];
+    let acknowledged = 0;
+    let closed = 0;
+    for (let at = 0; at < clients; at++) {
+      const { client } = await MqttClient.connect(server.ports.mqtt, 5, { clientId: `p${at}` });
+      client.listen(
+        (packet) => {
+          if (packet.type === 'puback' && packet.reasonCode === 0) acknowledged++;
+        },
+        () => {
+          closed++;
+        },
+      );
+      for (let id = 1; id <= count; id++) {
+        client.publish({ topic: `flood/${at}/${id % 7}`, qos: 1, packetId: id, payload });
+      }
+    }
+    await waitUntil(() => closed > 0 || acknowledged === clients * count, { timeoutMs: 40_000 });
+    expect([acknowledged, closed]).toEqual([clients * count, 0]);
+  }, 60_000);
 });
