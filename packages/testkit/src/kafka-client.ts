@@ -34,11 +34,16 @@ export class KafkaClient {
   }
 
   /** Sends a request; rejects when the server closes the connection instead of answering. */
-  async send<A extends Api>(api: A, version: number, body: RequestInput<A>): Promise<ResponseOf<A>> {
+  async send<A extends Api>(
+    api: A,
+    version: number,
+    body: RequestInput<A>,
+    clientId = 'testkit',
+  ): Promise<ResponseOf<A>> {
     const correlationId = this.#next++;
     const frame = await new Promise<Buffer>((resolve, reject) => {
       this.#waiting.set(correlationId, { resolve, reject });
-      for (const piece of encodeRequest(api, { version, correlationId, clientId: 'testkit' }, body)) {
+      for (const piece of encodeRequest(api, { version, correlationId, clientId }, body)) {
         this.#socket.write(piece);
       }
     });
