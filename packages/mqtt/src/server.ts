@@ -26,6 +26,8 @@ const webSocketPaths: ReadonlySet<string> = new Set(['/mqtt', '/']);
 const subprotocols: readonly string[] = ['mqtt', 'mqttv3.1'];
 /** What a record may have beyond the bytes of its packet: longer header names, their lengths, and the header `mq`. */
 const recordOverheadMax = 4 * 1024;
+/** The largest packet that is announced is never smaller. */
+const packetBytesMin = 4 * 1024;
 /** Bytes of one WebSocket message beyond the largest packet. */
 const webSocketMargin = 64 * 1024;
 
@@ -96,7 +98,9 @@ export class MqttAdapter implements Lifecycle {
     const { clock, kernel } = this.#modules;
     const { maxMessageBytes } = kernel.topics.configOf(kernel.topics.defaultTopic);
     // The largest packet that is announced has room in the default topic (docs/semantics.md 2.3).
-    const packetBytesMax = Math.min(this.#limits.packetBytesMax, maxMessageBytes - recordOverheadMax);
+    // Where that takes hardly anything, clients still have to connect and subscribe.
+    const fitting = Math.max(maxMessageBytes - recordOverheadMax, packetBytesMin);
+    const packetBytesMax = Math.min(this.#limits.packetBytesMax, fitting);
     const delivery = new Delivery({
       counters: this.counters,
       now: () => clock.now(),

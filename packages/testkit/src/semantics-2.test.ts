@@ -95,6 +95,15 @@ describe('semantics 2.3: sizes', () => {
     expect(code).toBe(0);
     expect(maximumPacketSize).toBeLessThan(maxMessageBytes);
   });
+
+  it('regression: a default topic that takes small messages only kept every client out', async () => {
+    const defaultTopicConfig = new Map([['max.message.bytes', '1024']]);
+    await using small = await MqttBroker.start({ defaultTopicConfig });
+    const device = await small.connect(5, { clientId: 'device' });
+    expect(await device.subscribe('a/#', 1)).toEqual([1]);
+    expect(await device.publishAcknowledged({ topic: 'b', payload: 'fits' })).toBe(0);
+    expect(await device.publishAcknowledged({ topic: 'b', payload: Buffer.alloc(2000) })).toBe(0x97);
+  });
 });
 
 describe('semantics 2.6: no transactions', () => {
