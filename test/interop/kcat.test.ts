@@ -1,6 +1,9 @@
 import { hasCommand, runCommand, ServerProcess, waitUntil } from '@robustmq/testkit';
 import type { CommandResult } from '@robustmq/testkit';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+
+// Real processes, on a machine that other tests use too.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 const installed = hasCommand('kcat', ['-V']);
 

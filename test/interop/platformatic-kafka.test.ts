@@ -2,7 +2,10 @@ import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Consumer, Message, MessagesStream } from '@platformatic/kafka';
 import { ServerProcess, waitUntil } from '@robustmq/testkit';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+
+// Real processes, on a machine that other tests use too.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 type Client = typeof import('@platformatic/kafka');
 type Text = Message<string, string, string, string>;

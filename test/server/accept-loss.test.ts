@@ -2,7 +2,10 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Kafka, logLevel } from 'kafkajs';
 import { runRobustmq, ServerProcess } from '@robustmq/testkit';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+
+// Real processes, on a machine that other tests use too.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 /** Flips a byte of the last place in a folder's files that holds `text`; returns whether there is one. */
 function damageLast(folder: string, text: string): boolean {

@@ -1,5 +1,8 @@
 import { runCommand, hasCommand, ServerProcess } from '@robustmq/testkit';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+
+// Real processes, on a machine that other tests use too.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 const installed = hasCommand('kcat', ['-V']);
 

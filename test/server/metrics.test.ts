@@ -2,7 +2,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Kafka, logLevel } from 'kafkajs';
 import { ServerProcess } from '@robustmq/testkit';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+
+// Real processes, on a machine that other tests use too.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 async function scrape(server: ServerProcess): Promise<Map<string, number>> {
   const text = await (await fetch(`http://${server.address('admin')}/metrics`)).text();

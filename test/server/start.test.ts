@@ -3,9 +3,13 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { freePorts, runRobustmq, ServerProcess } from '@robustmq/testkit';
 import type { ServerExit } from '@robustmq/testkit';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+
+// Real processes, on a machine that other tests use too.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 const ok = 0;
 const failed = 1;
@@ -194,6 +198,30 @@ describe('the running server', () => {
     await using server = await ServerProcess.start();
     process.kill(server.pid, 'SIGINT');
     expect((await server.stop('SIGINT')).code).toBe(ok);
+  });
+
+  it('ends with code 1 when it does not stop in time, or is told a second time', async () => {
+    for (const [stopTimeoutMs, again] of [
+      [200, false],
+      [15_000, true],
+    ] as const) {
+      await using server = await ServerProcess.start({ config: { stopTimeoutMs } });
+      // Nobody speaks HTTP on it, so that the listener waits some seconds for it.
+      const socket = connect(server.ports.mqttWebSocket, '127.0.0.1').on('error', () => undefined);
+      await once(socket, 'connect');
+      const since = performance.now();
+      const stopping = server.stop('SIGTERM');
+      if (again) {
+        await delay(1200);
+        process.kill(server.pid, 'SIGTERM');
+      }
+      const exit = await stopping;
+      expect(exit.code).toBe(failed);
+      expect(exit.stderr.includes('did not stop in time')).toBe(!again);
+      expect(performance.now() - since).toBeLessThan(3000);
+      socket.destroy();
+      await server.start();
+    }
   });
 
   it('is soon up again after kill -9', async () => {
