@@ -1,0 +1,246 @@
+import { encodePacket } from '@robustmq/mqtt-codec';
+import type { Packet, PublishPacket } from '@robustmq/mqtt-codec';
+import { SimClock } from '@robustmq/sim';
+import { describe, expect, it } from 'vitest';
+import { MqttBroker } from './mqtt-broker.ts';
+import { waitUntil } from './wait-until.ts';
+
+const text = (message: PublishPacket): string => Buffer.from(message.payload).toString();
+
+describe('what other brokers do wrong', () => {
+  it('a wildcard filter granted QoS 1 gets a QoS 2 message at QoS 1 (4)', async () => {
+    await using broker = await MqttBroker.start();
+    const client = await broker.connect(4, { clientId: 'c' });
+    await client.subscribe('a/+', 1);
+    const publisher = await broker.connect(4, { clientId: 'p' });
+    publisher.publish({ topic: 'a/b', qos: 2, packetId: 1 });
+    await publisher.next('pubrec');
+    expect((await client.receive(1))[0]!.qos).toBe(1);
+  });
+
+  it('QoS 1 messages to a clean session are tracked until PUBACK, and not sent again without a new connection (9)', async () => {
+    await using broker = await MqttBroker.start();
+    const client = await broker.connect(5, { clientId: 'c', properties: { receiveMaximum: 2 } });
+    await client.subscribe('t', 1);
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    for (const payload of ['1', '2', '3']) await publisher.publishAcknowledged({ topic: 't', payload });
+    const sent = (await client.settled()) as PublishPacket[];
+    expect(sent.map(text)).toEqual(['1', '2']);
+    // An answer to something else frees no place.
+    client.ack('puback', 40_000);
+    expect(await client.settled()).toEqual([]);
+    client.ack('puback', sent[1]!.packetId);
+    expect((await client.receiveTexts(1))[0]).toBe('3');
+  });
+
+  it('CONNECT, SUBSCRIBE and DISCONNECT of a clean session write nothing (49)', async () => {
+    await using broker = await MqttBroker.start();
+    // The shards that `#` can match are opened at their first use.
+    const first = await broker.connect(5, { clientId: 'first' });
+    await first.subscribe('#', 1);
+    const { revision } = broker.storage.metadata.image;
+    broker.storage.journal.hold();
+    for (const version of [3, 4, 5] as const) {
+      const client = await broker.connect(version, { clientId: 'clean', cleanStart: true });
+      await client.subscribe(['a/#', 'b'], 2);
+      client.send({ type: 'unsubscribe', packetId: 2, filters: ['b'], properties: {} });
+      await client.next('unsuback');
+      await client.disconnect();
+    }
+    expect(broker.storage.metadata.image.revision).toBe(revision);
+    broker.storage.journal.release();
+  });
+
+  it('no message is skipped after attempts that failed: the client comes back a hundred times (47)', async () => {
+    await using broker = await MqttBroker.start();
+    const session = { clientId: 'c', cleanStart: false, properties: { sessionExpiry: 60 } };
+    let client = await broker.connect(5, session);
+    await client.subscribe('t', 1);
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    for (const payload of ['1', '2', '3']) await publisher.publishAcknowledged({ topic: 't', payload });
+    for (let round = 0; round < 100; round++) {
+      const first = await client.next('publish');
+      expect([text(first), first.dup]).toEqual(['1', round > 0]);
+      client.drop();
+      client = await broker.connect(5, session);
+    }
+    expect(await client.receiveTexts(3)).toEqual(['1', '2', '3']);
+  });
+
+  it('50 shards written from 50 connections at once make progress (62)', async () => {
+    await using broker = await MqttBroker.start();
+    await broker.kernel.topics.create('wide', 50, new Map([['subject.bind', 'true']]));
+    const reader = await broker.connect(5, { clientId: 'reader' });
+    await reader.subscribe('wide/#', 1);
+    const clients = await Promise.all(
+      Array.from({ length: 50 }, (_, at) => broker.connect(5, { clientId: `w${at}` })),
+    );
+    for (let round = 0; round < 20; round++) {
+      for (const [at, client] of clients.entries()) {
+        client.publish({ topic: `wide/${at}`, qos: 1, packetId: round + 1, payload: String(round) });
+      }
+    }
+    const messages = await reader.receive(1000);
+    for (const [at, client] of clients.entries()) {
+      for (let round = 0; round < 20; round++) await client.next('puback');
+      const mine = messages.filter(({ topic }) => topic === `wide/${at}`);
+      expect(mine.map(text)).toEqual(Array.from({ length: 20 }, (_, round) => String(round)));
+    }
+  });
+
+  it('idle kept sessions cost no timer each (31)', async () => {
+    const clock = new SimClock();
+    await using broker = await MqttBroker.start({ clock });
+    const before = clock.pending;
+    for (let at = 0; at < 300; at++) {
+      const client = await broker.connect(5, {
+        clientId: `idle${at}`,
+        cleanStart: false,
+        properties: { sessionExpiry: 1000 },
+      });
+      await client.subscribe(`idle/${at}`, 1);
+      client.drop();
+    }
+    await waitUntil(() => broker.adapter.sessions.offline === 300);
+    await clock.advance(3000);
+    expect(clock.pending).toBeLessThan(before + 20);
+  });
+});
+
+describe('back-pressure', () => {
+  const pad = Buffer.alloc(2000);
+
+  for (const version of [4, 5] as const) {
+    it(`a client of version ${version} that is held by the log and by its own publishes goes on in the end`, async () => {
+      await using broker = await MqttBroker.start({
+        limits: { receiveMaximum: version === 4 ? 10 : 1000 },
+        options: { inflightBytesMax: 10_000 },
+      });
+      const client = await broker.connect(version, { clientId: 'c' });
+      for (let round = 0; round < 5; round++) {
+        broker.storage.journal.hold();
+        for (let at = 1; at <= 200; at++) client.publish({ topic: 't', qos: 1, packetId: at, payload: pad });
+        expect(await client.nothingWithin(30)).toBeNull();
+        broker.storage.journal.release();
+        for (let at = 1; at <= 200; at++) expect((await client.next('puback')).packetId).toBe(at);
+      }
+      expect(broker.kernel.appender.inflightBytes).toBe(0);
+    });
+  }
+
+  it('a held SUBSCRIBE is not read past when the log is relieved', async () => {
+    await using broker = await MqttBroker.start({ options: { inflightBytesMax: 10_000 } });
+    const client = await broker.connect(5, { clientId: 'c', properties: { sessionExpiry: 60 } });
+    const other = await broker.connect(5, { clientId: 'o' });
+    for (let round = 1; round <= 20; round++) {
+      broker.storage.journal.hold();
+      for (let at = 1; at <= 20; at++) other.publish({ topic: 't', qos: 1, packetId: at, payload: pad });
+      const packets: Packet[] = [
+        {
+          type: 'subscribe',
+          packetId: round,
+          subscriptions: [
+            { filter: `f/${round}`, qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 },
+          ],
+          properties: {},
+        },
+        { type: 'unsubscribe', packetId: 1000 + round, filters: [`f/${round}`], properties: {} },
+        { type: 'pingreq' },
+      ];
+      // What is behind them comes in a chunk of its own.
+      for (const packet of packets) {
+        client.send(packet);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      expect(await client.nothingWithin(5)).toBeNull();
+      broker.storage.journal.release();
+      expect((await client.next('suback')).packetId).toBe(round);
+      expect((await client.next('unsuback')).packetId).toBe(1000 + round);
+      await client.next('pingresp');
+      for (let at = 1; at <= 20; at++) await other.next('puback');
+    }
+  });
+
+  it('packets sent at once are answered in their order', async () => {
+    await using broker = await MqttBroker.start();
+    const client = await broker.open(5);
+    const bytes: Buffer[] = [];
+    const push = (packet: Packet): void => void bytes.push(encodePacket(5, packet));
+    push({
+      type: 'connect',
+      version: 5,
+      cleanStart: false,
+      keepAlive: 0,
+      clientId: 'all-at-once',
+      username: null,
+      password: null,
+      will: null,
+      properties: { sessionExpiry: 60 },
+    });
+    const rounds = 150;
+    for (let id = 1; id <= rounds; id++) {
+      push({
+        type: 'subscribe',
+        packetId: id,
+        subscriptions: [
+          { filter: `f/${id}`, qos: 0, noLocal: true, retainAsPublished: false, retainHandling: 0 },
+        ],
+        properties: {},
+      });
+      push({
+        type: 'publish',
+        topic: `f/${id}`,
+        qos: id % 2 === 0 ? 1 : 2,
+        packetId: id,
+        retain: false,
+        dup: false,
+        payload: Buffer.alloc(id * 10),
+        properties: {},
+      });
+      push({ type: 'pingreq' });
+      push({ type: 'unsubscribe', packetId: id, filters: [`f/${id - 1}`], properties: {} });
+    }
+    client.sendBytes(Buffer.concat(bytes));
+    const answers = new Map<string, number[]>();
+    await waitUntil(() => client.pending.length === 1 + rounds * 4);
+    for (const packet of client.pending) {
+      const id = 'packetId' in packet ? packet.packetId : 0;
+      answers.set(packet.type, [...(answers.get(packet.type) ?? []), id]);
+    }
+    const all = Array.from({ length: rounds }, (_, at) => at + 1);
+    expect(answers.get('suback')).toEqual(all);
+    expect(answers.get('unsuback')).toEqual(all);
+    expect(answers.get('puback')).toEqual(all.filter((id) => id % 2 === 0));
+    expect(answers.get('pubrec')).toEqual(all.filter((id) => id % 2 === 1));
+    expect(answers.get('pingresp')).toHaveLength(rounds);
+  });
+});
+
+describe('a will for the name of a bound topic, which has no shard of its own', () => {
+  it('is sent once, also when a crash hides that it was', async () => {
+    const clock = new SimClock();
+    await using broker = await MqttBroker.start({ clock });
+    const topic = await broker.kernel.topics.create('alarm', 3, new Map([['subject.bind', 'true']]));
+    const will = {
+      topic: 'alarm',
+      payload: Buffer.from('x'),
+      qos: 1 as const,
+      retain: false,
+      properties: {},
+    };
+    const client = await broker.connect(5, { clientId: 'c', will, properties: { sessionExpiry: 100 } });
+    const watcher = await broker.connect(5, { clientId: 'w' });
+    await watcher.subscribe('alarm', 1);
+    broker.storage.journal.hold();
+    client.drop();
+    await waitUntil(() => broker.adapter.counters.connections === 1);
+    await clock.advance(300);
+    await watcher.settled();
+    await broker.crash();
+    for (let at = 0; at < 60; at++) await clock.advance(500);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    let records = 0;
+    for (const id of topic.shards) records += (await broker.kernel.openShard(id)).highWatermark;
+    expect(records).toBe(1);
+  });
+});
