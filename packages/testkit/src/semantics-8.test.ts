@@ -50,16 +50,19 @@ describe('semantics 8.1: bounds of a tenant', () => {
     const client = await broker.connect(5, { clientId: 'c' });
     const retain = (topic: string, payload: string) =>
       client.publishAcknowledged({ topic, payload, retain: true });
-    expect(await retain('r/1', 'v')).toBe(0);
+    expect(await retain('r/1', 'state')).toBe(0);
     expect(usage.records).toBe(1);
     for (const bound of ['records', 'bytes'] as const) {
       const missing = (bound === 'records' ? usage.recordsMax : usage.bytesMax) - usage[bound];
       usage[bound] += missing;
       expect(await retain('r/2', 'v')).toBe(0x97);
       expect(await client.publishAcknowledged({ topic: 'r/2', payload: 'v' })).toBe(0);
+      // A device whose state is retained already goes on saying it.
+      expect(await retain('r/1', 'other')).toBe(0);
+      expect(await retain('r/1', 'larger state')).toBe(bound === 'bytes' ? 0x97 : 0);
       expect(await retain('r/1', '')).toBe(0);
-      expect(await retain('r/1', 'again')).toBe(0);
       usage[bound] -= missing;
+      expect(await retain('r/1', 'again')).toBe(0);
     }
     const watcher = await broker.connect(5, { clientId: 'w' });
     await watcher.subscribe('r/#', 0);

@@ -72,7 +72,7 @@ export class Publisher {
     let captured = true;
     if (message.guarantee === 0 && !message.retain) captured = this.#captures(publisher, bytes);
     else if (!this.#modules.appender.admitting) return 'STORAGE_FULL';
-    else if (message.retain && record.valueEnd > record.valueStart && this.#modules.usage.full) {
+    else if (message.retain && this.#modules.usage.full && this.#retainsMore(publisher.shard, message)) {
       return 'RETAINED_LIMIT';
     }
     this.counters.messages++;
@@ -123,6 +123,17 @@ export class Publisher {
     const made = new ShardPublisher(shard, this.#modules.topics.configOf(subject.topic), this.#modules);
     this.#shards.set(shard, made);
     return made;
+  }
+
+  /** Whether the message needs room beyond the bound: clearing does not, nor does replacing by no more bytes. */
+  #retainsMore(shard: ShardId, { subject, record }: PublishMessage): boolean {
+    const valueBytes = record.valueEnd - record.valueStart;
+    if (valueBytes <= 0) return false;
+    const known = this.#modules.readyShard(shard)?.retained?.records.get(subject.name);
+    if (known === undefined) return true;
+    const { usage } = this.#modules;
+    const bytes = valueBytes + record.headersEnd - record.headersStart;
+    return usage.bytes >= usage.bytesMax && bytes > known.value.length + known.headers.length;
   }
 
   #captures(publisher: ShardPublisher, bytes: number): boolean {
