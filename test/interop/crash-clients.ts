@@ -3,13 +3,12 @@ import type { History, Promised, ServerProcess } from '@robustmq/testkit';
 import { waitUntil } from '@robustmq/testkit';
 import { Kafka, logLevel } from 'kafkajs';
 import type { Consumer, Producer } from 'kafkajs';
-import { connect, ErrorWithReasonCode } from 'mqtt';
+import { connect } from 'mqtt';
 import type { MqttClient } from 'mqtt';
 
 /** Messages of one publisher that wait for their acknowledgement. */
 const inFlightMax = 8;
 const ledger = 'ledger';
-const packetIdentifierNotFound = 0x92;
 
 /** A publisher of numbers on a subject of its own; it goes on through every loss of its connection. */
 export interface Publisher {
@@ -70,20 +69,12 @@ export class MqttPublisher implements Publisher {
 
   #answered(number: number, error: Error | null): void {
     this.#inFlight--;
-    if (error === null || isOver(error)) this.#history.acknowledge(this.subject, number);
+    if (error === null) this.#history.acknowledge(this.subject, number);
     else this.errors.push(`${this.subject} ${number}: ${error.message}`);
     if (this.#inFlight === 0) this.#drained?.();
     // A turn between messages, so that others run; the pace of a device, not of a benchmark.
     setTimeout(() => this.#fill(), 2);
   }
-}
-
-/**
- * PUBCOMP 0x92 to a PUBREL that was sent again: the server had finished the exchange and its answer was lost. "This is
- * not an error during recovery" (MQTT 5.0, 3.7.2.1), though MQTT.js calls it one. The log shows whether it is true.
- */
-function isOver(error: Error): boolean {
-  return error instanceof ErrorWithReasonCode && error.code === packetIdentifierNotFound;
 }
 
 /** kafkajs with acks=all, a few records of one key a batch, the same batch again until it is acknowledged. */

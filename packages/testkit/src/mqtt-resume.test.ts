@@ -76,3 +76,16 @@ describe('a kept session whose client is gone while it is being resumed', () => 
     await expectEverything();
   });
 });
+
+it('a PUBREL that is sent again after its PUBCOMP was lost is answered as the first one', async () => {
+  const publisher = { ...session, clientId: 'publisher' };
+  const first = await broker.connect(5, publisher);
+  first.publish({ topic: 'once', qos: 2, packetId: 7 });
+  await first.next('pubrec');
+  first.ack('pubrel', 7);
+  await first.next('pubcomp');
+  first.drop();
+  const again = await broker.connect(5, publisher);
+  again.ack('pubrel', 7);
+  expect(await again.next('pubcomp')).toMatchObject({ packetId: 7, reasonCode: 0 });
+});

@@ -21,6 +21,7 @@ export class InboundExchanges {
   readonly #session: Session;
   readonly #open = new Map<number, Exchange>();
   #recorded = 0;
+  #resumed = false;
 
   constructor(session: Session) {
     this.#session = session;
@@ -59,13 +60,14 @@ export class InboundExchanges {
   }
 
   /**
-   * PUBREL: calls `done` when the exchange is over everywhere; false when the id is not in use. A PUBREL that comes
-   * before the commit, or a second one, waits for the first.
+   * PUBREL: calls `done` when the exchange is over everywhere; false when the id was never in use. A PUBREL that comes
+   * before the commit, or a second one, waits for the first. In a resumed session an unknown id is one whose PUBCOMP was
+   * lost: "not an error during recovery" (MQTT 5.0, 3.7.2.1), while clients take the code for one (MQTT.js: it was not published).
    */
   release(packetId: number, done: (found: boolean) => void): void {
     const exchange = this.#open.get(packetId);
     if (exchange === undefined) {
-      done(false);
+      done(this.#resumed);
       return;
     }
     if (exchange.phase !== 'recorded') return;
@@ -111,6 +113,7 @@ export class InboundExchanges {
 
   /** Takes the open exchanges of a session that is resumed from the shards it published to. */
   async load(): Promise<void> {
+    this.#resumed = true;
     const { state, kernel } = this.#session;
     for (const id of state.inboundShards) {
       const shard = await openedShard(kernel, id);
