@@ -224,6 +224,17 @@ describe('the running server', () => {
     }
   });
 
+  it('goes on when nobody reads what it prints and logs', async () => {
+    await using server = await ServerProcess.start({ config: { log: { level: 'debug' } } });
+    server.closeOutput();
+    // A request that makes the server log.
+    const socket = connect(server.ports.kafka, '127.0.0.1').on('error', () => undefined);
+    socket.write('GET / HTTP/1.1\r\n\r\n');
+    await once(socket.resume(), 'close');
+    expect((await fetch(`http://${server.address('admin')}/readyz`)).status).toBe(200);
+    expect((await server.stop()).code).toBe(ok);
+  });
+
   it('is soon up again after kill -9', async () => {
     await using server = await ServerProcess.start();
     const times: number[] = [];

@@ -3,6 +3,9 @@ import { pino } from 'pino';
 
 /** The process's logger: JSON lines on standard error, so that standard output stays for people. */
 export function createLogger(level: string): Logger {
+  const destination = pino.destination({ dest: 2, sync: true });
+  // Whoever read the log is gone: the server goes on without one.
+  destination.on('error', () => undefined);
   const target = pino(
     {
       level,
@@ -11,7 +14,7 @@ export function createLogger(level: string): Logger {
       formatters: { level: (label) => ({ level: label }) },
       serializers: { error: pino.stdSerializers.err },
     },
-    pino.destination({ dest: 2, sync: true }),
+    destination,
   );
   return wrap(target);
 }

@@ -40,6 +40,8 @@ export async function runServer(config: Config): Promise<void> {
   stopOnSignal(stop, { logger, timeoutMs: config.stopTimeoutMs });
   const endpoints = started.flatMap((listener) => listener.endpoints());
   const text = announcement(endpoints, { folder: base.folder, startMs: performance.now(), problems });
+  // As for the log: nobody has to read it.
+  process.stdout.on('error', () => undefined);
   process.stdout.write(text);
 }
 

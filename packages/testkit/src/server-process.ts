@@ -140,6 +140,12 @@ export class ServerProcess {
     }
   }
 
+  /** Closes the reading ends of its standard output and error. */
+  closeOutput(): void {
+    this.#child?.stdout?.destroy();
+    this.#child?.stderr?.destroy();
+  }
+
   /** Ends the process as a power cut of the process would: nothing is flushed. */
   async kill(): Promise<ServerExit> {
     return this.stop('SIGKILL');
