@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { coverage, rulesNamedIn, rulesOf, verdictOf } from '../scripts/rules.mjs';
@@ -52,6 +52,31 @@ describe('the rules of a page', () => {
       expect(section).toBe(sections);
     });
   }
+});
+
+describe('references in the code', () => {
+  it('are to rules and sections that there are', () => {
+    const known = new Set<string>();
+    for (const name of ['semantics', 'storage']) {
+      const text = readFileSync(join(import.meta.dirname, '..', 'docs', `${name}.md`), 'utf8');
+      for (const rule of rulesOf(name, text)) known.add(rule.name).add(rule.name.split('.')[0]!);
+    }
+    const packages = join(import.meta.dirname, '..', 'packages');
+    const reference = /docs\/(semantics|storage)\.md ((?:\d+(?:\.\d+)?(?:, |-)?)+)/g;
+    const wrong: string[] = [];
+    let found = 0;
+    for (const path of readdirSync(packages, { recursive: true, encoding: 'utf8' })) {
+      if (!/^[^/\\]+[/\\]src[/\\].*\.ts$/.test(path)) continue;
+      for (const [, name, numbers] of readFileSync(join(packages, path), 'utf8').matchAll(reference)) {
+        for (const number of numbers!.split(/, |-/)) {
+          found++;
+          if (number !== '' && !known.has(`${name} ${number}`)) wrong.push(`${name} ${number} in ${path}`);
+        }
+      }
+    }
+    expect(wrong).toEqual([]);
+    expect(found).toBeGreaterThan(20);
+  });
 });
 
 describe('the titles of tests', () => {
