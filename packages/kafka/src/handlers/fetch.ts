@@ -118,10 +118,13 @@ async function collect(
     const left = limits.maxBytes - bytes;
     const { answer, more } = await readRow(row, Math.min(row.maxBytes, left), bytes === 0);
     if (answer.errorCode !== errorCodes.NONE || (more && left <= row.maxBytes)) ended = true;
-    for (const piece of answer.records) bytes += piece.length;
+    let rowBytes = 0;
+    for (const piece of answer.records) rowBytes += piece.length;
+    bytes += rowBytes;
+    // Counted while it is collected, so that requests at the same time see it.
+    context.counters.unsentBytes += rowBytes;
     last.partitions.push(answer);
   }
-  context.counters.unsentBytes += bytes;
   return { topics, bytes, ended };
 }
 

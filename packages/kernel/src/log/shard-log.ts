@@ -418,9 +418,10 @@ export class ShardLog {
     this.#modules.appender.detach(this);
     let bytes = 0;
     const lost: LogBatch[] = [];
+    // One by one: there may be more batches than a call has room for arguments.
     for (let at = this.#inflightHead; at < this.#inflight.length; at++)
-      lost.push(...this.#inflight[at]!.batches);
-    lost.push(...this.#staged);
+      for (const batch of this.#inflight[at]!.batches) lost.push(batch);
+    for (const batch of this.#staged) lost.push(batch);
     for (const batch of lost) bytes += batch.bytes;
     this.#inflight = [];
     this.#inflightHead = 0;
