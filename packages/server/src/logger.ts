@@ -4,7 +4,7 @@ import { pino } from 'pino';
 /** The process's logger: JSON lines on standard error, so that standard output stays for people. */
 export function createLogger(level: string): Logger {
   const destination = pino.destination({ dest: 2, sync: true });
-  // Whoever read the log is gone: the server goes on without one.
+  // A log that can not be written (nobody reads it, its disk is full) ends no server.
   destination.on('error', () => undefined);
   const target = pino(
     {

@@ -36,22 +36,30 @@ export interface ServerExit {
   readonly stderr: string;
 }
 
+export interface RunOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** User and group to run as. */
+  readonly uid?: number;
+  /** A descriptor in place of the pipes that are read. */
+  readonly output?: number;
+}
+
 /** Runs `robustmq` with these arguments until it ends by itself; for commands and for starts that must fail. */
 export function runRobustmq(
   args: readonly string[],
-  options: {
-    readonly env?: Readonly<Record<string, string>>;
-    readonly cwd?: string;
-    readonly uid?: number;
-  } = {},
-): Promise<ServerExit> {
+  { env, cwd, uid, output }: RunOptions = {},
+): Promise<ServerExit> & { readonly pid: number } {
   const child = spawn(process.execPath, [serverMain, ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, ...options.env },
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
+    stdio: ['ignore', output ?? 'pipe', output ?? 'pipe'],
+    env: { ...process.env, ...env },
+    ...(cwd === undefined ? {} : { cwd }),
+    ...(uid === undefined ? {} : { uid, gid: uid }),
   });
-  return collect(child, () => undefined);
+  return Object.assign(
+    collect(child, () => undefined),
+    { pid: child.pid ?? -1 },
+  );
 }
 
 /**
@@ -138,12 +146,6 @@ export class ServerProcess {
     } finally {
       clearTimeout(timer);
     }
-  }
-
-  /** Closes the reading ends of its standard output and error. */
-  closeOutput(): void {
-    this.#child?.stdout?.destroy();
-    this.#child?.stderr?.destroy();
   }
 
   /** Ends the process as a power cut of the process would: nothing is flushed. */
