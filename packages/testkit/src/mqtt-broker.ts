@@ -1,6 +1,6 @@
 import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
 import type { Clock, Logger } from '@robustmq/core';
-import type { Kernel, Metadata } from '@robustmq/kernel';
+import type { Kernel } from '@robustmq/kernel';
 import { createMqttAdapter } from '@robustmq/mqtt';
 import type { MqttAdapter, MqttLimits } from '@robustmq/mqtt';
 import type { ConnackPacket, ProtocolVersion } from '@robustmq/mqtt-codec';
@@ -33,10 +33,9 @@ class Run {
     const plug = { dead: false };
     const clock = pluggedClock(options.clock ?? systemClock, plug);
     const logger = options.logger ?? silentLogger;
-    const metadata = pluggedMetadata(storage.metadata, plug);
     const kernel = await startKernel(storage, {
       ...options,
-      modules: { metadata, clock, logger, ...options.modules },
+      modules: { clock, logger, ...options.modules },
     });
     const loopback = { hosts: ['127.0.0.1'], port: 0 };
     const adapter = createMqttAdapter(
@@ -156,19 +155,6 @@ function pluggedClock(clock: Clock, plug: { readonly dead: boolean }): Clock {
     after: (delayMs, task) =>
       clock.after(delayMs, () => {
         if (!plug.dead) task();
-      }),
-  };
-}
-
-function pluggedMetadata(metadata: Metadata, plug: { readonly dead: boolean }): Metadata {
-  return {
-    get image() {
-      return metadata.image;
-    },
-    propose: (commands) => (plug.dead ? new Promise(() => undefined) : metadata.propose(commands)),
-    watch: (listener) =>
-      metadata.watch((update) => {
-        if (!plug.dead) listener(update);
       }),
   };
 }

@@ -48,7 +48,15 @@ async function step(
   else if (action < 88) subscriber.stall();
   else if (action < 92) subscriber.resume();
   else if (action < 95) void subscriber.subscribe();
-  else if (action === 99 && faults.includes('crash')) await broker.crash();
+  else if (action === 96 && faults.includes('slow storage')) {
+    broker.storage.journal.hold();
+    setTimeout(() => broker.storage.journal.release(), random.below(30));
+  } else if (action === 97 && faults.includes('lost writes')) {
+    // The process dies after so many writes, and goes on meanwhile as if they were on their way.
+    broker.storage.journal.fuse.blowAfter(random.below(20));
+    await new Promise((resolve) => setTimeout(resolve, random.below(10)));
+    await broker.crash();
+  } else if (action === 99 && faults.includes('crash')) await broker.crash();
   else if (action === 98 && faults.includes('restart')) await broker.restart();
   else await new Promise((resolve) => setTimeout(resolve, random.below(15)));
   if (random.chance(1 / 3)) await new Promise((resolve) => setImmediate(resolve));
@@ -129,7 +137,14 @@ async function play(seed: number, faults: readonly string[]): Promise<void> {
 }
 
 describe('a random game: order, nothing lost at QoS 1 and 2, nothing twice at QoS 2', () => {
-  for (const faults of [[], ['restart'], ['crash'], ['retention'], ['retention', 'restart', 'crash']]) {
+  const games = [
+    [],
+    ['restart'],
+    ['crash', 'slow storage'],
+    ['lost writes', 'slow storage'],
+    ['retention', 'restart', 'crash', 'slow storage', 'lost writes'],
+  ];
+  for (const faults of games) {
     for (let seed = firstSeed; seed < firstSeed + seeds / 5; seed++) {
       const name = ['connections that break', ...faults].join(', ');
       it(`with ${name}, seed ${seed}`, () => play(seed, faults), 120_000);

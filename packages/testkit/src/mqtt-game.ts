@@ -308,7 +308,10 @@ export class GameSubscriber extends Player {
   }
 }
 
-/** Where what a subscriber got is not what it was owed; empty when all is well. Missing messages are named last. */
+/**
+ * Where what a subscriber got is not what it was owed; empty when all is well. What is published again because it was not
+ * acknowledged may come twice below QoS 2.
+ */
 export function discrepancies(
   subscriber: GameSubscriber,
   published: ReadonlyMap<string, readonly Sent[]>,
@@ -334,8 +337,7 @@ export function discrepancies(
     for (const { sequence, qos } of sent) {
       const owed = Math.min(qos, granted);
       const count = counts.get(sequence) ?? 0;
-      if (count > 1 && (owed === 2 || (owed === 0 && qos !== 1)))
-        found.push(`${at}: ${sequence} ${count} times`);
+      if (count > 1 && (owed === 2 || qos === 0)) found.push(`${at}: ${sequence} ${count} times`);
       if (count === 0 && owed > 0) found.push(`${at}: ${sequence} is missing at QoS ${owed}`);
     }
   }
