@@ -154,7 +154,7 @@ class Game {
 }
 
 describe('a subscription that begins at any moment', () => {
-  it.each(Array.from({ length: 40 }, (_, seed) => [seed]))(
+  it.each(Array.from({ length: 20 }, (_, seed) => [seed]))(
     'game %i: hears everything from its beginning on, once and in order, and what was retained before it',
     async (seed) => {
       const game = new Game(seed);
