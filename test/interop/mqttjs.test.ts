@@ -1,5 +1,5 @@
 import { ServerProcess, waitUntil } from '@robustmq/testkit';
-import { connectAsync } from 'mqtt';
+import mqtt, { connectAsync } from 'mqtt';
 import type { IClientOptions, IPublishPacket, MqttClient } from 'mqtt';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
@@ -29,12 +29,14 @@ async function connect(
   url: string,
   options: IClientOptions,
 ): Promise<{ client: MqttClient; received: Received[] }> {
-  const client = await connectAsync(url, { reconnectPeriod: 100, ...options });
+  const client = mqtt.connect(url, { reconnectPeriod: 100, ...options });
   open.push(client);
   const received: Received[] = [];
+  // Before CONNACK: a session that is resumed gets its messages right behind it.
   client.on('message', (topic, payload, packet) => {
     received.push({ topic, text: payload.toString(), packet });
   });
+  await new Promise((resolve) => client.once('connect', resolve));
   return { client, received };
 }
 

@@ -3,7 +3,7 @@ import type { NewRecord, ProduceOptions, StoredRecord } from '@robustmq/testkit'
 import { MqttClient as RawMqtt, RecordLog, ServerProcess, waitUntil } from '@robustmq/testkit';
 import { Kafka, logLevel } from 'kafkajs';
 import type { Consumer, KafkaMessage } from 'kafkajs';
-import { connectAsync } from 'mqtt';
+import { connect } from 'mqtt';
 import type { IClientOptions, IPublishPacket, MqttClient } from 'mqtt';
 
 /** A message as MQTT.js gives it. */
@@ -52,13 +52,18 @@ export class OneDataSet {
   async mqtt(options: IClientOptions = {}): Promise<{ client: MqttClient; inbox: Inbox<MqttMessage> }> {
     const inbox = new Inbox<MqttMessage>();
     const url = `mqtt://${this.server.address('mqtt')}`;
-    const client = await connectAsync(url, {
+    const client = connect(url, {
       protocolVersion: 5,
       clientId: `client-${randomUUID()}`,
       reconnectPeriod: 0,
       ...options,
     });
+    // Before CONNACK: a session that is resumed gets its messages right behind it.
     client.on('message', (topic, payload, packet) => inbox.items.push({ topic, payload, packet }));
+    await new Promise((resolve, reject) => {
+      client.once('connect', resolve);
+      client.once('error', reject);
+    });
     this.#closers.push(() => client.endAsync(true));
     return { client, inbox };
   }
