@@ -1,7 +1,8 @@
 import type { Disk, Logger, SegmentId, ShardId } from '@robustmq/core';
 import { RobustError } from '@robustmq/core';
 import type { EntryHeader, SegmentRecord } from '@robustmq/kernel';
-import { checkEntry, decodeEntryHeader, entryHeaderBytes } from '@robustmq/kernel';
+import { checkEntry, decodeEntryHeader, entryFlag, entryHeaderBytes } from '@robustmq/kernel';
+import { batchLastOffsetDelta, nextBatch } from '@robustmq/record';
 import type { RotReport } from '@robustmq/wal';
 import type { Segment } from './segment.ts';
 import type { SegmentStore } from './segment-store.ts';
@@ -9,6 +10,9 @@ import type { SegmentStore } from './segment-store.ts';
 const magicBytes = Buffer.from('RMQE');
 /** Offsets that a segment may have lost when nobody knows what a damaged frame held: far above what fits in one. */
 const unknownLossOffsets = 2 ** 20;
+/** Where an entry has its first offset: in its header, and in its first batch. */
+const baseInHeader = 32;
+const baseInBatch = entryHeaderBytes;
 
 export interface RotReviewOptions {
   readonly disk: Disk;
@@ -35,8 +39,9 @@ export async function reviewRot(reports: readonly RotReport[], options: RotRevie
     if (report.badItems !== null && explained >= report.badItems) continue;
     for (const { shard, record } of options.openRecords()) create(shard, record, options.store);
     for (const segment of options.store.segments()) {
-      if (segment.phase !== 'open' || segment.memory || segment.lostTo > 0) continue;
-      if (!options.continuedAfter(segment, report)) segment.lostTo = segment.end.offset + unknownLossOffsets;
+      if (segment.phase !== 'open' || segment.memory || options.continuedAfter(segment, report)) continue;
+      // What another report says of the segment may be less than all of it.
+      segment.lostTo = Math.max(segment.lostTo, segment.end.offset + unknownLossOffsets);
     }
   }
 }
@@ -57,19 +62,43 @@ async function attribute(report: RotReport, options: RotReviewOptions): Promise<
     if (record?.state === 'open') create(header.shard, record, options.store);
     const segment = options.store.find(header.shard, header.segment);
     if (segment === undefined || segment.epoch !== header.epoch) continue;
-    const { end } = segment;
-    if (header.entryId <= end.entry) explained++;
-    else if (segment.lostTo > end.offset && header.baseOffset >= end.offset) explained++;
-    else if (
-      header.entryId === end.entry + 1 &&
-      header.previousCrc === end.crc &&
-      header.baseOffset === end.offset
-    ) {
-      segment.lostTo = Math.max(segment.lostTo, end.offset + Math.max(1, header.count));
-      explained++;
-    }
+    if (explains(segment, header, bytes.subarray(at, at + length))) explained++;
   }
   return explained;
+}
+
+/**
+ * Whether a damaged entry is one that the segment has already, or lost. Any of its fields may be what is damaged, so
+ * no single one is believed: an id has to fit its offset, and the end of a loss has to be the same in header and batches.
+ */
+function explains(segment: Segment, header: EntryHeader, entry: Buffer): boolean {
+  const { end, baseOffset } = segment;
+  const endOffset = header.baseOffset + header.count;
+  if (header.entryId <= end.entry) return header.baseOffset >= baseOffset && endOffset <= end.offset;
+  const certain = offsetsAgree(header, entry);
+  const follows = header.entryId === end.entry + 1 && header.previousCrc === end.crc;
+  if (follows && header.baseOffset === end.offset) {
+    const lostTo = certain ? Math.max(endOffset, end.offset + 1) : end.offset + unknownLossOffsets;
+    segment.lostTo = Math.max(segment.lostTo, lostTo);
+    return true;
+  }
+  if (!certain || segment.lostTo <= end.offset || header.baseOffset < end.offset) return false;
+  segment.lostTo = Math.max(segment.lostTo, endOffset);
+  return true;
+}
+
+/** Whether an entry's batches take the offsets that its header says. */
+function offsetsAgree(header: EntryHeader, entry: Buffer): boolean {
+  if ((header.flags & entryFlag.control) !== 0) return header.count === 0;
+  let count = 0;
+  let at = entryHeaderBytes;
+  for (let next = nextBatch(entry, at); next !== -1; at = next, next = nextBatch(entry, at)) {
+    count += batchLastOffsetDelta(entry, at) + 1;
+  }
+  const sameBase =
+    entry.length >= baseInBatch + 8 &&
+    entry.compare(entry, baseInBatch, baseInBatch + 8, baseInHeader, baseInHeader + 8) === 0;
+  return sameBase && count === header.count && count > 0;
 }
 
 /** A segment of which the log has nothing else. */

@@ -1,5 +1,6 @@
 import type { Epoch, Offset, RobustError } from '@robustmq/core';
 import type { AppendEntry, FenceAnswer, ReadAnswer } from '@robustmq/kernel';
+import { entryHeaderBytes } from '@robustmq/kernel';
 import { SimClock, SimDisk } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
 import { AppendRecorder, TestLog } from '../../kernel/src/conformance/journal-client.ts';
@@ -276,6 +277,40 @@ describe('storage 4.5: rot in the log', () => {
       logs.map(() => ['ok', count - 1]),
     );
     for (const log of logs) expect(await readOver(journal, log)).toEqual({ found: bases, lost: [] });
+  });
+
+  /** As `inLog`, and one more frame, in which the second shard has nothing. */
+  async function withLaterFrame(): Promise<{ of: Rig; logs: TestLog[] }> {
+    const made = await inLog();
+    made.of.got.stream.send([made.logs[0]!.data(1)]);
+    await made.of.got.durable(made.logs[0]!.segment, count);
+    return made;
+  }
+
+  it('whatever bit of its header is flipped, a last entry is not lost silently, nor its offsets used again', async () => {
+    // One bit of each byte, and every bit of the low bytes of entry, segment, epoch, count and base offset.
+    const bits = Array.from({ length: entryHeaderBytes }, (_, at) => at * 8 + (at % 8));
+    for (const at of [15, 23, 27, 31, 39]) for (let bit = 0; bit < 8; bit++) bits.push(at * 8 + bit);
+    for (const bit of bits) {
+      const { of, logs } = await withLaterFrame();
+      const { path, byte } = placeOf(of, logs[1]!, count - 1);
+      of.disk.rot(path, (byte - entryHeaderBytes) * 8 + bit);
+      const { answers } = await fencedAgain(of, logs);
+      expect(answers[1], `bit ${bit}`).toMatchObject({ status: 'lost', endEntry: count - 2 });
+      expect(answers[1]!.lostTo, `bit ${bit}`).toBeGreaterThanOrEqual(logs[1]!.next);
+      expect(answers[1]!.lostTo, `bit ${bit}`).toBeLessThan(logs[1]!.next + 2 ** 21);
+    }
+  });
+
+  it('two damaged entries of one shard are lost both: the offsets of the second are not used again', async () => {
+    const { of, logs } = await withLaterFrame();
+    for (const hit of [count - 2, count - 1]) {
+      const { path, byte } = placeOf(of, logs[1]!, hit);
+      of.disk.rot(path, (byte + 70) * 8);
+    }
+    const { answers } = await fencedAgain(of, logs);
+    expect(answers.map((answer) => answer.status)).toEqual(['ok', 'lost', 'ok']);
+    expect(answers[1]).toMatchObject({ endEntry: count - 3, lostTo: logs[1]!.next });
   });
 
   it('an append to a segment that lost entries is refused', async () => {
