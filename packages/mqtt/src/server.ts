@@ -142,7 +142,9 @@ export class MqttAdapter implements Lifecycle {
   }
 
   #webSocketServer(context: MqttContext): Server {
-    const http = createHttpServer((_request, response) => {
+    const { connectTimeoutMs } = this.#limits;
+    const patience = { headersTimeout: connectTimeoutMs, requestTimeout: connectTimeoutMs };
+    const http = createHttpServer(patience, (_request, response) => {
       response.writeHead(426, { 'content-type': 'text/plain', connection: 'close' });
       response.end('MQTT over WebSocket only\n');
     });

@@ -373,6 +373,32 @@ describe('retained messages', () => {
     }
   });
 
+  it('that are still owed are not lost when the subscription is replaced (MQTT-3.8.4-4)', async () => {
+    const top = tree();
+    for (let at = 0; at < 20; at++) await publish(`${top}/${at}`, 'x', 1, true);
+    const client = await broker.connect(5, { clientId: 'replaced', properties: { receiveMaximum: 3 } });
+    const subscription = { filter: `${top}/#`, qos: 1 as const, noLocal: false, retainAsPublished: false };
+    const twice = [
+      { ...subscription, retainHandling: 1 as const },
+      { ...subscription, retainHandling: 1 as const },
+    ];
+    client.send({ type: 'subscribe', packetId: 1, subscriptions: twice, properties: {} });
+    expect((await client.next('suback')).reasonCodes).toEqual([1, 1]);
+    const first: PublishPacket[] = [];
+    for (let at = 0; at < 3; at++) first.push(await client.next('publish'));
+    client.send({
+      type: 'subscribe',
+      packetId: 2,
+      subscriptions: [{ ...subscription, retainHandling: 2 }],
+      properties: { subscriptionIdentifiers: [7] },
+    });
+    await client.next('suback');
+    for (const message of first) client.ack('puback', message.packetId);
+    const rest = await all(client, (messages) => messages.length >= 17);
+    expect(new Set([...first, ...rest].map(({ topic }) => topic)).size).toBe(20);
+    expect(rest.map(({ properties }) => properties.subscriptionIdentifiers)).toEqual(rest.map(() => [7]));
+  });
+
   it('that a kept session is still owed come after it is resumed, once each', async () => {
     const top = tree();
     for (let at = 0; at < 20; at++) await publish(`${top}/${at}`, 'x', 2, true);

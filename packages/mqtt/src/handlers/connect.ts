@@ -98,7 +98,7 @@ function refusalOf(packet: ConnectPacket, context: MqttContext): Refusal | null 
     return { code: invalid, reason: `a client id has at most ${limits.clientIdBytesMax} bytes` };
   }
   if (will !== null) {
-    if (will.topic.startsWith('$')) {
+    if (!canPublish(context, will.topic)) {
       return { code: reasonCode.topicNameInvalid, reason: 'the will topic can not be published to' };
     }
     const fault = willFault(will);
@@ -106,6 +106,16 @@ function refusalOf(packet: ConnectPacket, context: MqttContext): Refusal | null 
       return { code: fault.reasonCode, reason: 'the will is not the UTF-8 text it is said to be' };
   }
   return null;
+}
+
+function canPublish(context: MqttContext, topic: string): boolean {
+  try {
+    context.kernel.subjects.forPublish(topic);
+    return true;
+  } catch (error) {
+    if (error instanceof RobustError && error.code === 'TOPIC_NAME_INVALID') return false;
+    throw error;
+  }
 }
 
 function profileOf(packet: ConnectPacket, clientId: string, limits: MqttLimits): ClientProfile {

@@ -93,12 +93,15 @@ function register(
   const request = { filter, subscriber: session, guarantee: qos, options, since, replaces: replaced };
   const shards = shardsOf(session, filter, where.shards);
   const registered = kernel.subscriptions.subscribe([request], shards)[0]!;
-  if (replaced !== undefined) {
-    kernel.subscriptions.unsubscribe(replaced);
-    session.retained.remove(replaced);
-  }
   session.subscriptions.set(filter, registered);
   const due = retainedOf(session, wanted, { isNew: before === undefined, shards });
+  let owed = due.length > 0;
+  if (replaced !== undefined) {
+    kernel.subscriptions.unsubscribe(replaced);
+    // What it is still owed must not be lost by that (MQTT-3.8.4-4).
+    if (owed) session.retained.remove(replaced);
+    else owed = session.retained.transfer(replaced, registered);
+  }
   const stored: StoredSubscription = {
     filter,
     qos,
@@ -107,7 +110,7 @@ function register(
     retainHandling: wanted.retainHandling,
     subscriptionId: where.id,
     since: new Map(registered.since),
-    retainedDue: due.length > 0,
+    retainedDue: owed,
   };
   state.subscriptions.set(filter, stored);
   session.retained.add(registered, due);

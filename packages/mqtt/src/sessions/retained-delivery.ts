@@ -27,6 +27,11 @@ export class RetainedDelivery {
     this.#queue.add(subscription, records);
   }
 
+  /** A subscription takes the place of another and asks for nothing itself; returns whether it is owed something. */
+  transfer(from: Subscription, to: Subscription): boolean {
+    return this.#queue?.transfer(from, to) === true;
+  }
+
   remove(subscription: Subscription): void {
     this.#queue?.remove(subscription);
     if (this.#queue?.empty === true) this.#queue = null;

@@ -19,6 +19,17 @@ export class RetainedQueue {
     if (records.length > 0) this.#batches.push({ subscription, records, at: 0 });
   }
 
+  /** What was owed to `from` is owed to `to`, in its place; returns whether there was anything. */
+  transfer(from: Subscription, to: Subscription): boolean {
+    let found = false;
+    for (const [at, batch] of this.#batches.entries()) {
+      if (batch.subscription !== from) continue;
+      this.#batches[at] = { ...batch, subscription: to };
+      found = true;
+    }
+    return found;
+  }
+
   /** Forgets what is owed to a subscription that ended. */
   remove(subscription: Subscription): void {
     this.#batches = this.#batches.filter((batch) => batch.subscription !== subscription);
