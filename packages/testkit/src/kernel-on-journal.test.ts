@@ -1,0 +1,157 @@
+import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
+import type { JournalUuid, NodeId } from '@robustmq/core';
+import { openJournal } from '@robustmq/journal';
+import type { LocalJournal } from '@robustmq/journal';
+import type { Kernel, Shard, TopicId } from '@robustmq/kernel';
+import { SimDisk, SimRandom } from '@robustmq/sim';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import {
+  append,
+  brokerBatch,
+  createShard,
+  produce,
+  publishThrough,
+  recordOf,
+  valuesOf,
+} from './kernel-fixture.ts';
+import type { MemoryStorage } from './memory-kernel.ts';
+import { createMemoryStorage, startKernel } from './memory-kernel.ts';
+import { waitUntil } from './wait-until.ts';
+
+const mebibyte = 1024 * 1024;
+const limits = { walFileBytes: 4 * mebibyte, walBytes: 16 * mebibyte, reserveBytes: mebibyte, poolFiles: 0 };
+
+/** A kernel on the real journal, whose disk is simulated; metadata survives everything. */
+class Broker {
+  storage!: MemoryStorage;
+  kernel!: Kernel;
+  #journal!: LocalJournal;
+  #disk = new SimDisk({ seed: 7 });
+
+  async start(): Promise<void> {
+    this.storage ??= await createMemoryStorage();
+    const { metadata } = this.storage;
+    this.#journal = await openJournal({
+      disk: this.#disk,
+      folder: '/journal',
+      nodeId: 1 as NodeId,
+      uuid: this.storage.journal.uuid as JournalUuid,
+      metadata,
+      clock: systemClock,
+      random: systemRandom,
+      logger: silentLogger,
+      limits,
+      onFatal: (error) => {
+        throw error;
+      },
+    });
+    this.kernel = await startKernel(this.storage, { modules: { metadata, journal: this.#journal } });
+  }
+
+  /** A clean stop, and a start. */
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.start();
+  }
+
+  /** kill -9 (what was written stays) or a power cut (only what is durable does), and a start. */
+  async crash(how: 'crash' | 'kill'): Promise<void> {
+    const before = this.#disk;
+    this.#disk = how === 'crash' ? before.crash() : before.kill();
+    // The dead process's halves hear nothing any more; they are stopped only so that the test leaves no timer.
+    const { kernel } = this;
+    void kernel.stop().catch(() => undefined);
+    await this.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.kernel.stop();
+    await this.#journal.stop();
+  }
+
+  shard(topic: TopicId): Promise<Shard> {
+    return this.kernel.openShard(this.kernel.topics.byId(topic)!.shards[0]!);
+  }
+}
+
+let broker: Broker;
+
+beforeEach(async () => {
+  broker = new Broker();
+  await broker.start();
+});
+
+afterEach(() => broker.stop());
+
+describe('a kernel on the real journal', () => {
+  it('reads the state at the head of a segment that holds nothing else, from disk', async () => {
+    const shard = await createShard(broker.kernel, 'orders', { 'segment.bytes': String(mebibyte) });
+    const topic = shard.topic.id;
+    await produce(shard, { sequence: 0 }).outcome;
+    await append(shard, brokerBatch(['x'.repeat(1_100_000)]));
+    await waitUntil(() => recordOf(broker.storage, shard.id).segments.length === 2);
+    await shard.log.whenIdle();
+    await broker.kernel.trim(shard, 2);
+    for (let times = 0; times < 2; times++) {
+      await broker.restart();
+      const again = await broker.shard(topic);
+      expect([again.startOffset, again.highWatermark]).toEqual([2, 2]);
+      expect(await produce(again, { sequence: 0 }).outcome).toBe(0);
+    }
+    const again = await broker.shard(topic);
+    expect(await produce(again, { sequence: 1 }).outcome).toBe(2);
+    expect(await valuesOf(again)).toEqual(['2:7/0/1']);
+  });
+
+  it.each(['crash', 'kill'] as const)('%s: what was acknowledged is there, once', async (how) => {
+    const random = new SimRandom(how === 'crash' ? 1 : 2);
+    const shard = await createShard(broker.kernel, 'orders', { 'segment.bytes': String(mebibyte) });
+    const topic = shard.topic.id;
+    let sequence = 0;
+    let opened = shard;
+    const acknowledged: string[] = [];
+    for (let life = 0; life < 6; life++) {
+      for (let at = 0; at < 12; at++) {
+        const offset = await produce(opened, { sequence }).outcome;
+        acknowledged.push(`${offset}:7/0/${sequence}`);
+        sequence++;
+        if (random.u32() % 3 === 0) await append(opened, brokerBatch(['x'.repeat(300_000)]));
+      }
+      await publishThrough(broker.kernel, 'dev/1', `life ${life}`, { retain: true });
+      // The answer to this one is lost with the process.
+      void produce(opened, { sequence });
+      await broker.crash(how);
+      opened = await broker.shard(topic);
+      const offset = await produce(opened, { sequence }).outcome;
+      acknowledged.push(`${offset}:7/0/${sequence}`);
+      sequence++;
+      const shards = await broker.kernel.subscriptions.prepare(['dev/#']);
+      const retained = [...broker.kernel.subscriptions.retained('dev/#', shards)];
+      expect(retained.map(({ value }) => value.toString())).toEqual([`life ${life}`]);
+    }
+    const stored = (await valuesOf(opened)).filter((value) => value.includes(':7/0/'));
+    expect(stored).toEqual(acknowledged);
+  });
+
+  it('flush=interval and storage=memory: no offset is used twice after a power cut', async () => {
+    const lazy = await createShard(broker.kernel, 'lazy', {
+      flush: 'interval',
+      'flush.interval.ms': '60000',
+    });
+    const volatile = await createShard(broker.kernel, 'volatile', { storage: 'memory' });
+    const used: number[] = [];
+    for (const value of ['a', 'b', 'c']) {
+      used.push((await append(lazy, brokerBatch([value]))) as number);
+      await append(volatile, brokerBatch([value]));
+    }
+    await broker.crash('crash');
+    const again = await broker.shard(lazy.topic.id);
+    expect(await append(again, brokerBatch(['d']))).toBeGreaterThan(Math.max(...used));
+    const values = await valuesOf(again);
+    expect(values.at(-1)).toMatch(/:d$/);
+    const empty = await broker.shard(volatile.topic.id);
+    expect(empty.startOffset).toBe(empty.highWatermark);
+    expect(await append(empty, brokerBatch(['d']))).toBeGreaterThanOrEqual(3);
+    expect((await valuesOf(empty)).length).toBe(1);
+  });
+});
