@@ -1,8 +1,8 @@
 import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
-import type { JournalUuid, NodeId } from '@robustmq/core';
+import type { NodeId, TopicId } from '@robustmq/core';
 import { openJournal } from '@robustmq/journal';
 import type { LocalJournal } from '@robustmq/journal';
-import type { Kernel, Shard, TopicId } from '@robustmq/kernel';
+import type { Kernel, Shard } from '@robustmq/kernel';
 import { SimDisk, SimRandom } from '@robustmq/sim';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -35,7 +35,7 @@ class Broker {
       disk: this.#disk,
       folder: '/journal',
       nodeId: 1 as NodeId,
-      uuid: this.storage.journal.uuid as JournalUuid,
+      uuid: this.storage.journal.uuid,
       metadata,
       clock: systemClock,
       random: systemRandom,
