@@ -1,9 +1,9 @@
 import { constants } from 'node:fs';
 import { access, mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { FolderIdentity, FolderLock } from '@robustmq/core';
 import { RobustError, systemRandom } from '@robustmq/core';
-import { openFolderLock } from '@robustmq/disk';
+import { openFolderLock, syncDirectory } from '@robustmq/disk';
 import { dataFolderUnusable } from './errors.ts';
 import type { ServerErrorCode } from './errors.ts';
 
@@ -14,10 +14,17 @@ export interface RoleFolder {
   release(): Promise<void>;
 }
 
-/** Makes the data folder where it is missing. Throws DATA_FOLDER_UNUSABLE. */
+/** Makes the data folder where it is missing, so that a power cut does not take its name. Throws DATA_FOLDER_UNUSABLE. */
 export async function makeDataFolder(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    const first = await mkdir(path, { recursive: true, mode: 0o700 });
+    if (first !== undefined) {
+      const above = dirname(first);
+      for (let parent = dirname(path); ; parent = dirname(parent)) {
+        await syncDirectory(parent);
+        if (parent === above || parent === dirname(parent)) break;
+      }
+    }
     await access(path, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     throw dataFolderUnusable(path, error);
