@@ -209,6 +209,24 @@ describe('storage 4.2: compaction from memory', () => {
     expect((await play.open(kernel)).state.get('late')).toBe('x');
   });
 
+  it('what a pass holds back is copied at once, and counts as in flight', async () => {
+    const play = new MapPlay(mapKind('commit'));
+    const shard = await play.open(kernel);
+    await fill(play);
+    shard.compactIfDue(silentLogger);
+    const key = Buffer.from('shared');
+    const value = Buffer.alloc(5000, 'a');
+    const appended = shard.append([{ key, value }]);
+    // Regression: the caller's buffers were read when the pass was over.
+    key.fill('x');
+    value.fill('b');
+    expect(kernel.appender.inflightBytes).toBeGreaterThanOrEqual(5000);
+    await appended;
+    expect(shard.state.get('shared')).toBe('a'.repeat(5000));
+    await shard.whenIdle();
+    expect(kernel.appender.inflightBytes).toBe(0);
+  });
+
   it.each(['commit', 'caller'] as const)(
     'applied by %s: appends at any time and a crash behind any write lose nothing acknowledged',
     async (applyAt) => {

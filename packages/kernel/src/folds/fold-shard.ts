@@ -29,6 +29,12 @@ const readBytes = 1024 * 1024;
 
 type Outcome = (error: RobustError<KernelErrorCode> | null) => void;
 
+interface HeldAppend {
+  readonly items: readonly FoldItem[];
+  readonly bytes: number;
+  readonly outcome: Outcome | null;
+}
+
 /**
  * One owned shard of an internal topic with its folded state. Records are applied in log order when they commit; a
  * promise of `append` resolves after that. Compaction writes the live state again at the end of the log and then
@@ -48,7 +54,7 @@ export class FoldShard<State> {
   #sinceCompaction = 0;
   #compaction: Promise<void> | null = null;
   /** Appends wait here while a compaction pass copies, so that no copy overtakes a change in flight. */
-  #held: { items: readonly FoldItem[]; outcome: Outcome | null }[] | null = null;
+  #held: HeldAppend[] | null = null;
   #failed: (error: RobustError<KernelErrorCode>) => void = () => undefined;
 
   constructor(kind: FoldKind<State>, index: number, config: TopicConfig, modules: ShardModules) {
@@ -101,7 +107,7 @@ export class FoldShard<State> {
   /** As `append`, without a promise; with a null outcome nobody waits. */
   appendThen(items: readonly FoldItem[], outcome: Outcome | null): void {
     if (this.#held !== null) {
-      this.#held.push({ items, outcome });
+      this.#hold(this.#held, items, outcome);
       return;
     }
     const listener: BatchListener | null =
@@ -183,8 +189,22 @@ export class FoldShard<State> {
     } finally {
       const held = this.#held;
       this.#held = null;
-      for (const append of held) this.appendThen(append.items, append.outcome);
+      for (const append of held) {
+        this.#modules.appender.gave(append.bytes);
+        this.appendThen(append.items, append.outcome);
+      }
     }
+  }
+
+  /** The caller may use its buffers again; what waits counts as in flight, so that sources are paused. */
+  #hold(held: HeldAppend[], items: readonly FoldItem[], outcome: Outcome | null): void {
+    let bytes = 0;
+    const copies = items.map(({ key, value }) => {
+      bytes += key.length + (value?.length ?? 0);
+      return { key: Buffer.from(key), value: value === null ? null : Buffer.from(value) };
+    });
+    this.#modules.appender.took(bytes);
+    held.push({ items: copies, bytes, outcome });
   }
 
   #write(items: readonly FoldItem[]): Promise<void> {
