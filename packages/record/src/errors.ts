@@ -29,10 +29,11 @@ export function undecodable(message: string, cause?: unknown): RobustError<Recor
   return new RobustError<RecordErrorCode>('BATCH_UNDECODABLE', message, { cause });
 }
 
-export function tooLargeUncompressed(maxBytes: number): RobustError<RecordErrorCode> {
+/** `outputBytes`: what was decompressed before that was known; 0 where the batch itself says how large it is. */
+export function tooLargeUncompressed(maxBytes: number, outputBytes = 0): RobustError<RecordErrorCode> {
   return new RobustError<RecordErrorCode>(
     'BATCH_TOO_LARGE_UNCOMPRESSED',
     'a batch decompresses to more than the limit',
-    { detail: { maxBytes } },
+    { detail: { maxBytes, outputBytes } },
   );
 }

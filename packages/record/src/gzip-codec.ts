@@ -38,6 +38,8 @@ export const gzipCodec: SectionCodec = {
 };
 
 function gzipError(error: unknown, maxBytes: number): Error {
-  if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') return tooLargeUncompressed(maxBytes);
+  if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') {
+    return tooLargeUncompressed(maxBytes, maxBytes);
+  }
   return undecodable('a gzip section is damaged', error);
 }

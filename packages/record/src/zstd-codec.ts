@@ -126,7 +126,9 @@ async function inflateAsync(frame: Buffer, room: number, maxBytes: number): Prom
 function zstdError(error: unknown, maxBytes: number): Error {
   if (error instanceof RobustError) return error;
   const full = (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
-  if (full || (error as Error).message.endsWith('code -70')) return tooLargeUncompressed(maxBytes);
+  if (full || (error as Error).message.endsWith('code -70')) {
+    return tooLargeUncompressed(maxBytes, maxBytes);
+  }
   return undecodable('a zstd frame is damaged', error);
 }
 

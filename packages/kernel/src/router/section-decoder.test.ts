@@ -84,6 +84,20 @@ describe('semantics 2.5: decoding client batches', () => {
     expect((await served).equals(good.section)).toBe(true);
   });
 
+  test('a batch that only says that it is too large costs what it holds, one that is costs the limit', async () => {
+    const decoder = new SectionDecoder(new JumpingClock(), {
+      bytesMax: 1_000_000,
+      bytesPerSecond: 1_000_000,
+    });
+    const told = batchOf(2_000_000, codecs.zstd);
+    const code = 'BATCH_TOO_LARGE_UNCOMPRESSED';
+    for (let i = 0; i < 20; i++) await expect(decode(decoder, told.batch)).rejects.toMatchObject({ code });
+    expect(decoder.waits).toBe(0);
+    const found = batchOf(2_000_000, codecs.gzip);
+    for (let i = 0; i < 5; i++) await expect(decode(decoder, found.batch)).rejects.toMatchObject({ code });
+    expect(decoder.waits).toBeGreaterThan(0);
+  });
+
   test('what can not be decoded is refused', async () => {
     const decoder = new SectionDecoder(new JumpingClock());
     const { batch } = batchOf(1000, codecs.gzip);

@@ -98,8 +98,9 @@ export class SectionDecoder {
           await this.#pause(busyPauseMs);
           continue;
         }
-        const tooLarge = error instanceof RobustError && error.code === 'BATCH_TOO_LARGE_UNCOMPRESSED';
-        this.#spend(tooLarge ? this.#bytesMax : end - start);
+        // A batch that only says that it is too large has cost nothing: a few bytes must not stop the tenant for a second.
+        const output = error instanceof RobustError ? error.detail['outputBytes'] : 0;
+        this.#spend(Math.max(end - start, typeof output === 'number' ? output : 0));
         throw error;
       }
     }
