@@ -232,6 +232,7 @@ export class Kernel implements Lifecycle {
         'the offset is beyond the high watermark',
       );
     }
+    await shard.copiesCommitted();
     const [result] = await this.modules.metadata.propose([
       { kind: 'trimShard', shard: shard.id, startOffset: offset },
     ]);
@@ -258,6 +259,7 @@ export class Kernel implements Lifecycle {
           return topic === undefined || topic.internal ? null : this.topics.configOf(topic);
         },
         backlogBytesMax: this.#options.sessionBacklogBytes ?? 1024 * 1024 * 1024,
+        settled: async (id) => this.#shards.ready(id)?.copiesCommitted(),
       },
       now,
     );

@@ -48,12 +48,28 @@ export interface RetentionModules {
   configOf(record: ShardRecord): TopicConfig | null;
   floors(): ReadonlyMap<ShardId, Offset>;
   readonly backlogBytesMax: number;
+  /** Resolves when nothing needs the records of a shard that `floors` does not name; rejects when that is not known. */
+  settled(shard: ShardId): Promise<void>;
 }
 
 /** One pass over all shards: proposes every trim that is due in one call. */
 export async function trimDue(modules: RetentionModules, now: number): Promise<void> {
+  const due = trimsDue(modules, now);
+  const settled = await Promise.allSettled(due.map(({ shard }) => modules.settled(shard)));
+  const commands = due.filter((_, at) => settled[at]!.status === 'fulfilled');
+  if (commands.length < due.length)
+    modules.logger.warn({ shards: due.length - commands.length }, 'trims wait');
+  if (commands.length === 0) return;
+  for (const result of await modules.metadata.propose(commands)) {
+    if (result instanceof Error) modules.logger.warn({ error: result }, 'a trim was refused');
+  }
+}
+
+type Trim = Extract<MetadataCommand, { kind: 'trimShard' }>;
+
+function trimsDue(modules: RetentionModules, now: number): Trim[] {
   const floors = modules.floors();
-  const commands: MetadataCommand[] = [];
+  const due: Trim[] = [];
   for (const record of modules.metadata.image.shards.values()) {
     if (record.segments.length === 0) continue;
     const config = modules.configOf(record);
@@ -61,10 +77,7 @@ export async function trimDue(modules: RetentionModules, now: number): Promise<v
     const offset = floors.get(record.id);
     const floor = offset === undefined ? null : { offset, backlogBytesMax: modules.backlogBytesMax };
     const startOffset = retainedFrom(record, config, now, floor);
-    if (startOffset > record.startOffset) commands.push({ kind: 'trimShard', shard: record.id, startOffset });
+    if (startOffset > record.startOffset) due.push({ kind: 'trimShard', shard: record.id, startOffset });
   }
-  if (commands.length === 0) return;
-  for (const result of await modules.metadata.propose(commands)) {
-    if (result instanceof Error) modules.logger.warn({ error: result }, 'a trim was refused');
-  }
+  return due;
 }

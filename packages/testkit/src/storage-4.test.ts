@@ -74,6 +74,37 @@ describe('storage 4.3: the marker of retained copies', () => {
     expect(opened.retained!.records.get('r/a')!.value.toString()).toBe('state');
     await kernel.stop();
   });
+
+  it.each(['DeleteRecords', 'retention'])('is waited for by trimming: %s', async (how) => {
+    const storage = await createMemoryStorage();
+    const options = { defaultTopicConfig: new Map([['retention.bytes', '0']]) };
+    const first = await startKernel(storage, options);
+    expect(await publishThrough(first, 'r/a', 'opens the shards', { retain: true })).toBe(0);
+    const shard = await first.openShard(first.subjects.forPublish('r/a').shard);
+    storage.journal.hold();
+    const published = publishThrough(first, 'r/a', 'state', { retain: true });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    // The record commits; its copy is on its way and does not.
+    storage.journal.release();
+    storage.journal.hold();
+    expect(await published).toBe(1);
+    shard.log.rollIfOld(Date.now() + 1e9);
+    await vi.waitFor(() => expect(lastSegment(storage, shard.id).baseOffset).toBe(2));
+    let trimmed = false;
+    const trimming = how === 'retention' ? first.enforceRetention() : first.trim(shard, 2);
+    void trimming.then(() => (trimmed = true));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect([trimmed, recordOf(storage, shard.id).startOffset]).toEqual([false, 0]);
+    storage.journal.release();
+    await trimming;
+    expect(recordOf(storage, shard.id).startOffset).toBe(2);
+    // A crash now finds the state in the copy: the record is gone.
+    storage.journal.crash();
+    const kernel = await startKernel(storage, options);
+    const opened = await kernel.openShard(shard.id);
+    expect(opened.retained!.records.get('r/a')!.value.toString()).toBe('state');
+    await kernel.stop();
+  });
 });
 
 describe('storage 4.4: what is written of where sessions stand', () => {

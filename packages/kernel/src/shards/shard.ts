@@ -205,6 +205,15 @@ export class Shard {
     fold.appendThen([kept === null ? retainedClear(subject, sourceOffset) : retainedItem(kept)], null);
   }
 
+  /**
+   * Resolves when the copies of everything that is committed by now are committed themselves: trimming must not take
+   * what they would be made from again (docs/storage.md 4.3).
+   */
+  async copiesCommitted(): Promise<void> {
+    const { retained } = this.#options;
+    if (retained !== null) await retained.append([retainedMarker(this.highWatermark)]);
+  }
+
   #committed(batches: readonly LogBatch[], from: Offset, to: Offset): void {
     for (const batch of batches) {
       if (batch.producerId >= 0) this.producers.committed(batch.producerId, batch);
