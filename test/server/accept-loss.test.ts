@@ -71,7 +71,7 @@ describe('storage 4.5: a server whose group state lost acknowledged records', ()
     await again.disconnect();
   });
 
-  it('says which records of its state are damaged in a segment, and keeps the admin port open', async () => {
+  it('says which records of its state are damaged in a segment, and goes on when that is accepted', async () => {
     await using server = await ServerProcess.start({ mayBeUnready: true });
     const kafka = new Kafka({ brokers: [server.address('kafka')], logLevel: logLevel.NOTHING });
     const consumer = kafka.consumer({ groupId: 'the-damaged-group', maxWaitTimeInMs: 50 });
@@ -93,9 +93,18 @@ describe('storage 4.5: a server whose group state lost acknowledged records', ()
     for (const name of readdirSync(wal)) rmSync(join(wal, name));
     expect(damageLast(join(server.dataDir, 'journal', 'segments'), 'the-damaged-group')).toBe(true);
     await server.start();
-    expect((await fetch(`http://${server.address('admin')}/healthz`)).status).toBe(200);
+    const adminUrl = `http://${server.address('admin')}`;
+    expect((await fetch(`${adminUrl}/healthz`)).status).toBe(200);
     const { stdout } = await server.stop();
-    expect(stdout).toMatch(/Not open: kafka: stored entries are damaged: shard \d+, offsets \d+ to \d+/);
+    expect(stdout).toMatch(/Not open: kafka: .* \(stored entries are damaged, offsets \d+ to \d+\); see/);
+    const id = /robustmq shard accept-loss (\d+)/.exec(stdout)?.[1];
+
+    await server.start();
+    const accepted = await runRobustmq(['shard', 'accept-loss', id!, '--admin', adminUrl]);
+    expect(accepted).toMatchObject({ code: 0, stderr: '' });
+    await server.stop();
+    await server.start();
+    expect((await fetch(`${adminUrl}/readyz`)).status).toBe(200);
   });
 
   it('refuses commands that make no sense', async () => {

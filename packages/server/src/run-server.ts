@@ -60,21 +60,14 @@ async function startListener(
     await part.stop();
     if (!isDamagedState(error) || !mayStayClosed) throw listenFailed(name, error);
     logger.error({ listener: name, error }, 'a listener stays closed: its state is damaged');
-    return damageOf(error);
+    return error.message;
   }
 }
 
 /** A part's state lost acknowledged records, and nobody has said yet that it may go on without them. */
 function isDamagedState(error: unknown): error is RobustError {
   if (!(error instanceof RobustError)) return false;
-  return (
-    error.code === 'JOURNAL_DATA_LOST' || (error.code === 'SHARD_UNAVAILABLE' && 'shard' in error.detail)
-  );
-}
-
-function damageOf({ code, message, detail }: RobustError): string {
-  if (code !== 'JOURNAL_DATA_LOST') return message;
-  return `${message}: shard ${String(detail['shard'])}, offsets ${String(detail['from'])} to ${String(detail['to'])}`;
+  return error.code === 'SHARD_UNAVAILABLE' && 'shard' in error.detail;
 }
 
 /** After an error that nobody expects the process ends at once: acknowledged data is on the disk, memory is not trusted. */

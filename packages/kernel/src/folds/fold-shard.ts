@@ -1,5 +1,5 @@
 import { assert, RobustError } from '@robustmq/core';
-import type { Logger, Offset } from '@robustmq/core';
+import type { Logger, Offset, ShardId } from '@robustmq/core';
 import {
   BatchEncoder,
   batchHeaderBytes,
@@ -81,13 +81,8 @@ export class FoldShard<State> {
     const record = this.#modules.record();
     const next = await recoverShard(this.#modules, this.#config);
     const after = this.#modules.record();
-    if (after.holes.some((hole) => hole.kind === 'lost') && !after.lossAccepted) {
-      throw new RobustError<KernelErrorCode>(
-        'SHARD_UNAVAILABLE',
-        `state of ${this.kind.topic} shard ${this.index} is damaged; see \`robustmq shard accept-loss ${record.id}\``,
-        { detail: { shard: record.id } },
-      );
-    }
+    if (after.holes.some((hole) => hole.kind === 'lost') && !after.lossAccepted)
+      throw this.#damaged(record.id);
     await this.#load(after, next);
     this.#log = new ShardLog(after, this.#config, next, this.#modules, {
       appended: () => undefined,
@@ -236,16 +231,34 @@ export class FoldShard<State> {
     }
   }
 
-  /** Steps over lost ranges only where the loss was accepted. */
+  /** Steps over what is lost only where that was accepted; a copy of the rest then takes its place soon. */
   async #load(record: ShardRecord, to: Offset): Promise<void> {
     const reader = new ShardReader(record.id, this.#modules.metadata, this.#modules.journal);
-    const accepted = record.lossAccepted ? { lost: () => undefined } : {};
+    let lost = false;
+    const accepted = record.lossAccepted ? { lost: () => (lost = true) } : {};
     let offset = record.startOffset;
-    while (offset < to) {
-      const answer = await reader.read(offset, { maxBytes: readBytes, limit: to, ...accepted });
-      for (const entry of answer.entries) this.#applyEntry(entry);
-      offset = answer.nextOffset;
+    try {
+      while (offset < to) {
+        const answer = await reader.read(offset, { maxBytes: readBytes, limit: to, ...accepted });
+        for (const entry of answer.entries) this.#applyEntry(entry);
+        offset = answer.nextOffset;
+      }
+    } catch (error) {
+      if (error instanceof RobustError && error.code === 'JOURNAL_DATA_LOST')
+        throw this.#damaged(record.id, error);
+      throw error;
     }
+    if (lost) this.#sinceCompaction = Number.MAX_SAFE_INTEGER;
+  }
+
+  #damaged(shard: ShardId, cause?: RobustError): RobustError<KernelErrorCode> {
+    const { from, to } = (cause?.detail ?? {}) as { from?: Offset; to?: Offset };
+    const where = cause === undefined ? '' : ` (${cause.message}, offsets ${from} to ${to})`;
+    return new RobustError<KernelErrorCode>(
+      'SHARD_UNAVAILABLE',
+      `state of ${this.kind.topic} shard ${this.index} is damaged${where}; see \`robustmq shard accept-loss ${shard}\``,
+      { detail: { shard }, cause },
+    );
   }
 
   #applyEntry(entry: StoredEntry): void {

@@ -242,6 +242,18 @@ describe('segments', () => {
     expect(accept(state, { kind: 'acceptLoss', shard: shard.id }).shard!.lossAccepted).toBe(false);
   });
 
+  test('storage 4.5: damage inside a segment of an internal topic can be accepted, until that data is trimmed', () => {
+    const { topic } = accept(state, createTopic('__state', { internal: true }));
+    const shard = current(topic!.shards[0]!);
+    accept(state, { kind: 'acceptLoss', shard: shard.id });
+    expect(current(shard).lossAccepted).toBe(true);
+    accept(state, roll(current(shard), 0));
+    accept(state, roll(current(shard), 40));
+    expect(current(shard).lossAccepted).toBe(true);
+    accept(state, { kind: 'trimShard', shard: shard.id, startOffset: 40 });
+    expect(current(shard).lossAccepted).toBe(false);
+  });
+
   test('replication 2.10 I15: a start inside the open segment keeps it, its later seal may end below', () => {
     const shard = filled(10);
     accept(state, { kind: 'trimShard', shard: shard.id, startOffset: 50 });

@@ -1,6 +1,6 @@
 import { RobustError } from '@robustmq/core';
 import type { Epoch, Offset, SegmentId, ShardId } from '@robustmq/core';
-import type { CompactedSegment, MetadataCommand, SealedSegment, SegmentRecord } from '@robustmq/kernel';
+import type { CompactedSegment, Hole, MetadataCommand, SealedSegment, SegmentRecord } from '@robustmq/kernel';
 import { type Refusal, refusal } from './refusal.ts';
 import type { Draft, Outcome, StoredShard, Tables } from './tables.ts';
 
@@ -72,7 +72,13 @@ export function trimShard(tables: Tables, draft: Draft, command: Command<'trimSh
     segments.length === shard.segments.length &&
     holes.length === shard.holes.length;
   if (same) return { shard };
-  return replace(draft, shard, { ...shard, startOffset, segments, holes });
+  // What was accepted ends with the data that it was about.
+  const lossAccepted = shard.lossAccepted && hasLost(holes);
+  return replace(draft, shard, { ...shard, startOffset, segments, holes, lossAccepted });
+}
+
+function hasLost(holes: readonly Hole[]): boolean {
+  return holes.some((hole) => hole.kind === 'lost');
 }
 
 export function swapSegments(tables: Tables, draft: Draft, command: Command<'swapSegments'>): Outcome {
@@ -117,7 +123,10 @@ export function raiseOffsetLimit(
 export function acceptLoss(tables: Tables, draft: Draft, command: Command<'acceptLoss'>): Outcome {
   const shard = tables.shards.get(command.shard);
   if (shard === undefined) return unknownShard(command.shard);
-  if (shard.lossAccepted || !shard.holes.some((hole) => hole.kind === 'lost')) return { shard };
+  if (shard.lossAccepted) return { shard };
+  // Damage inside a segment shows only to whoever reads it; the state of an internal topic can't do without reading.
+  const internal = tables.topics.get(shard.topic)?.internal === true;
+  if (!internal && !hasLost(shard.holes)) return { shard };
   return replace(draft, shard, { ...shard, lossAccepted: true });
 }
 
