@@ -108,7 +108,7 @@ function inflate(frame: Buffer, room: number, maxBytes: number): Buffer {
     if (native !== null) return native.zstdDecompressSync(frame, { maxOutputLength: Math.max(room, 1) });
     return asBuffer(loaded().decompress(frame, { defaultHeapSize: room }));
   } catch (error) {
-    throw zstdError(error, maxBytes);
+    throw zstdError(error, maxBytes, room);
   }
 }
 
@@ -118,16 +118,16 @@ async function inflateAsync(frame: Buffer, room: number, maxBytes: number): Prom
     const inflateNative = promisify(native.zstdDecompress);
     return await inflateNative(frame, { maxOutputLength: Math.max(room, 1) });
   } catch (error) {
-    throw zstdError(error, maxBytes);
+    throw zstdError(error, maxBytes, room);
   }
 }
 
 /** The WebAssembly build reports zstd's own code for "destination too small" in its message, and nowhere else. */
-function zstdError(error: unknown, maxBytes: number): Error {
+function zstdError(error: unknown, maxBytes: number, room: number): Error {
   if (error instanceof RobustError) return error;
   const full = (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
   if (full || (error as Error).message.endsWith('code -70')) {
-    return tooLargeUncompressed(maxBytes, maxBytes);
+    return tooLargeUncompressed(maxBytes, room);
   }
   return undecodable('a zstd frame is damaged', error);
 }

@@ -93,6 +93,11 @@ describe('semantics 2.5: decoding client batches', () => {
     const code = 'BATCH_TOO_LARGE_UNCOMPRESSED';
     for (let i = 0; i < 20; i++) await expect(decode(decoder, told.batch)).rejects.toMatchObject({ code });
     expect(decoder.waits).toBe(0);
+    const less = batchOf(2000, codecs.zstd).batch;
+    // The size in the header of the frame: two bytes, from 256 on.
+    less.writeUInt16LE(0, 2 + batchHeaderBytes + 5);
+    for (let i = 0; i < 20; i++) await expect(decode(decoder, less)).rejects.toMatchObject({ code });
+    expect(decoder.waits).toBe(0);
     const found = batchOf(2_000_000, codecs.gzip);
     for (let i = 0; i < 5; i++) await expect(decode(decoder, found.batch)).rejects.toMatchObject({ code });
     expect(decoder.waits).toBeGreaterThan(0);
