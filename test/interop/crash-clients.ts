@@ -9,6 +9,8 @@ import type { MqttClient } from 'mqtt';
 /** Messages of one publisher that wait for their acknowledgement. */
 const inFlightMax = 8;
 const ledger = 'ledger';
+/** What MQTT.js says of publishes that waited for older ones to be sent again, when the connection broke meanwhile. */
+const neverSent = 'Connection closed';
 
 /** A publisher of numbers on a subject of its own; it goes on through every loss of its connection. */
 export interface Publisher {
@@ -33,6 +35,8 @@ export class MqttPublisher implements Publisher {
   readonly #history: History;
   readonly #options: MqttPublisherOptions;
   readonly #client: MqttClient;
+  /** Numbers that MQTT.js gave back, lowest first. */
+  readonly #unsent: number[] = [];
   #inFlight = 0;
   #stopped = false;
   #drained: (() => void) | null = null;
@@ -48,8 +52,13 @@ export class MqttPublisher implements Publisher {
 
   async finish(): Promise<void> {
     this.#stopped = true;
-    if (this.#inFlight === 0) return;
+    if (this.#inFlight === 0 && this.#unsent.length === 0) return;
     await new Promise<void>((resolve) => (this.#drained = resolve));
+  }
+
+  /** Loses its connection, as on a bad network. */
+  loseConnection(): void {
+    this.#client.stream.destroy();
   }
 
   async close(): Promise<void> {
@@ -57,8 +66,8 @@ export class MqttPublisher implements Publisher {
   }
 
   #fill(): void {
-    while (!this.#stopped && this.#inFlight < inFlightMax) {
-      const number = this.#history.send(this.subject);
+    while (this.#inFlight < inFlightMax && (!this.#stopped || this.#unsent.length > 0)) {
+      const number = this.#unsent.shift() ?? this.#history.send(this.subject);
       const { qos, retain = false } = this.#options;
       this.#inFlight++;
       this.#client.publish(this.subject, String(number), { qos, retain }, (error) =>
@@ -70,8 +79,9 @@ export class MqttPublisher implements Publisher {
   #answered(number: number, error: Error | null): void {
     this.#inFlight--;
     if (error === null) this.#history.acknowledge(this.subject, number);
+    else if (error.message === neverSent) this.#unsent.push(number);
     else this.errors.push(`${this.subject} ${number}: ${error.message}`);
-    if (this.#inFlight === 0) this.#drained?.();
+    if (this.#inFlight === 0 && this.#unsent.length === 0) this.#drained?.();
     // A turn between messages, so that others run; the pace of a device, not of a benchmark.
     setTimeout(() => this.#fill(), 2);
   }
@@ -157,6 +167,11 @@ export class MqttReader {
   async leave(): Promise<void> {
     await waitUntil(() => this.#client.connected, { what: `${this.name} to be connected` });
     await this.#client.endAsync();
+  }
+
+  /** Loses its connection, as on a bad network. */
+  loseConnection(): void {
+    this.#client.stream.destroy();
   }
 
   comeBack(): void {

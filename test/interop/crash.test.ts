@@ -33,16 +33,17 @@ describe(`kill -9 under load of both protocols, ${kills} times`, () => {
     ]);
     const commuter = readers[3]!;
     const consumer = await openGroup(server, history, group);
-    const publishers = openPublishers(server, history);
+    const devices = openDevices(server, history);
+    const publishers: Publisher[] = [...devices, ...openProducers(server, history)];
+    const staying = readers.filter((reader) => reader !== commuter);
 
     for (let kill = 0; kill < kills; kill++) {
       const away = kill % 2 === 1;
       if (away) await commuter.leave();
-      const before = history.acknowledgedCount();
-      await waitUntil(() => history.acknowledgedCount() > before + acknowledgedPerLife, {
-        timeoutMs: 30_000,
-        what: `${acknowledgedPerLife} acknowledgements before kill ${kill}`,
-      });
+      await moreAcknowledged(history, acknowledgedPerLife / 2);
+      devices[random.below(devices.length)]!.loseConnection();
+      staying[random.below(staying.length)]!.loseConnection();
+      await moreAcknowledged(history, acknowledgedPerLife / 2);
       await delay(random.below(500));
       const committed = await committedOffsets(admin);
       const retained = history.lastAcknowledged(retainedSubject);
@@ -57,8 +58,7 @@ describe(`kill -9 under load of both protocols, ${kills} times`, () => {
         expect(resumed.get(partition), `committed offset of ${partition}`).toBeGreaterThanOrEqual(offset);
       }
     }
-    const before = history.acknowledgedCount();
-    await waitUntil(() => history.acknowledgedCount() > before + acknowledgedPerLife, { timeoutMs: 30_000 });
+    await moreAcknowledged(history, acknowledgedPerLife);
     await Promise.all(publishers.map((publisher) => publisher.finish()));
     expect(publishers.flatMap(({ errors }) => errors)).toEqual([]);
 
@@ -81,13 +81,26 @@ describe(`kill -9 under load of both protocols, ${kills} times`, () => {
   }, 180_000);
 });
 
-function openPublishers(server: ServerProcess, history: History): Publisher[] {
+async function moreAcknowledged(history: History, count: number): Promise<void> {
+  const before = history.acknowledgedCount();
+  await waitUntil(() => history.acknowledgedCount() > before + count, {
+    timeoutMs: 30_000,
+    what: `${count} acknowledgements after ${before}`,
+  });
+}
+
+function openDevices(server: ServerProcess, history: History): MqttPublisher[] {
   return [
     new MqttPublisher(server, history, retainedSubject, { qos: 1, protocolVersion: 5, retain: true }),
     new MqttPublisher(server, history, 'fleet/q1/1', { qos: 1, protocolVersion: 4 }),
     new MqttPublisher(server, history, 'fleet/q2/0', { qos: 2, protocolVersion: 5 }),
     new MqttPublisher(server, history, 'fleet/q2/1', { qos: 2, protocolVersion: 5 }),
     new MqttPublisher(server, history, 'fleet/q2/2', { qos: 2, protocolVersion: 4 }),
+  ];
+}
+
+function openProducers(server: ServerProcess, history: History): KafkaPublisher[] {
+  return [
     new KafkaPublisher(server, history, { key: 'idempotent-0', promised: 'exactly-once' }),
     new KafkaPublisher(server, history, { key: 'idempotent-1', promised: 'exactly-once' }),
     new KafkaPublisher(server, history, { key: 'plain', promised: 'at-least-once' }),
