@@ -64,6 +64,28 @@ describe('compressed batches', () => {
     expect(payloadsOf(inbox)).toEqual(values);
   });
 
+  it('that can not be decoded: skipped by MQTT, live and from the log, and kept for Kafka', async () => {
+    const session = { clientId: 'patient', clean: false, properties: { sessionExpiryInterval: 600 } };
+    const away = await world.subscriber('damaged/#', session);
+    await away.client.endAsync();
+    const { inbox } = await world.subscriber('damaged/#');
+    for (const codec of ['gzip', 'snappy', 'lz4', 'zstd'] as const) {
+      await world.produce('damaged', [{ key: 'k', value: `bad ${codec}` }], { codec, damaged: true });
+      await world.produce('damaged', [{ key: 'k', value: `good ${codec}` }], { codec });
+    }
+    const expected = ['good gzip', 'good snappy', 'good lz4', 'good zstd'];
+    await inbox.first(4);
+    expect(payloadsOf(inbox)).toEqual(expected);
+    const back = await world.mqtt(session);
+    await back.inbox.first(4);
+    expect(payloadsOf(back.inbox)).toEqual(expected);
+    const admin = world.kafka.admin();
+    await admin.connect();
+    const [first] = (await admin.fetchTopicOffsets('damaged')).filter(({ partition }) => partition === 0);
+    expect(first).toMatchObject({ low: '0', high: '8' });
+    await admin.disconnect();
+  });
+
   it('gzip of kafkajs', async () => {
     const { inbox } = await world.subscriber('js-gzip/#');
     const producer = world.kafka.producer({ idempotent: true, maxInFlightRequests: 1 });

@@ -8,15 +8,18 @@ import {
 import type { CodecName } from '@robustmq/record';
 import {
   BatchEncoder,
+  batchHeaderBytes,
   codecs,
   compressBatch,
   HeaderCursor,
   HeaderEncoder,
   loadZstd,
   nextBatch,
+  readBatchFields,
   readRecords,
   RecordInput,
   RecordTable,
+  writeBatchHeader,
 } from '@robustmq/record';
 import { KafkaClient } from './kafka-client.ts';
 import { waitUntil } from './wait-until.ts';
@@ -53,6 +56,8 @@ export interface ProduceOptions {
   readonly producerId?: number;
   readonly producerEpoch?: number;
   readonly baseSequence?: number;
+  /** The records are not what the codec makes; header and checksum are right. */
+  readonly damaged?: boolean;
 }
 
 /**
@@ -179,7 +184,12 @@ function encodeBatch(records: readonly NewRecord[], options: ProduceOptions): Bu
   }
   const { producerId = -1, producerEpoch = producerId < 0 ? -1 : 0, baseSequence = -1 } = options;
   const batch = encoder.finish({ producerId, producerEpoch, baseSequence });
-  return compressBatch(codecs[options.codec ?? 'none'], batch);
+  const compressed = compressBatch(codecs[options.codec ?? 'none'], batch);
+  if (options.damaged === true) {
+    compressed.fill(0xff, batchHeaderBytes);
+    writeBatchHeader(compressed, 0, compressed.length, readBatchFields(compressed, 0));
+  }
+  return compressed;
 }
 
 function decodeBatches(buffer: Buffer, partition: number): StoredRecord[] {
