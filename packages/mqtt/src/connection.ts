@@ -118,6 +118,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     this.outbox = new Outbox(transport, context.flusher, {
       unsentBytesMax: context.limits.unsentBytesMax,
       full: () => this.#watchStall(),
+      relieved: () => this.drained(),
     });
     this.#reader = new PacketReader({
       role: 'server',

@@ -4,7 +4,7 @@ import type { Qos } from '@robustmq/mqtt-codec';
 import { SimRandom } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
 import { MqttBroker } from './mqtt-broker.ts';
-import { between, discrepancies, GamePublisher, GameSubscriber, pick } from './mqtt-game.ts';
+import { between, discrepancies, GamePublisher, GameSubscriber, pick, staleRetained } from './mqtt-game.ts';
 import type { Wanted } from './mqtt-game.ts';
 import { waitUntil } from './wait-until.ts';
 
@@ -83,6 +83,22 @@ const swift = {
   ]),
 };
 
+/** What a new subscriber gets, by subject. */
+async function retainedOf(broker: MqttBroker): Promise<Map<string, number>> {
+  const auditor = await broker.connect(5, { clientId: 'auditor' });
+  await auditor.subscribe('g/#', 0);
+  const retained = new Map<string, number>();
+  for (let packets = await auditor.settled(); packets.length > 0; packets = await auditor.settled()) {
+    for (const packet of packets) {
+      if (packet.type !== 'publish') continue;
+      expect(packet.retain).toBe(true);
+      expect(retained.has(packet.topic)).toBe(false);
+      retained.set(packet.topic, Number(Buffer.from(packet.payload).toString()));
+    }
+  }
+  return retained;
+}
+
 async function play(seed: number, faults: readonly string[]): Promise<void> {
   const random = new SimRandom(seed);
   await using broker = await MqttBroker.start({
@@ -112,7 +128,7 @@ async function play(seed: number, faults: readonly string[]): Promise<void> {
   for (let at = 0; at < 150; at++) await step({ broker, random, publishers, subscribers }, faults);
 
   // Everybody comes back, and all that is owed arrives.
-  const sent = (): Map<string, { sequence: number; qos: Qos }[]> =>
+  const sent = (): Map<string, { sequence: number; qos: Qos; retain: boolean }[]> =>
     new Map(publishers.flatMap((publisher) => [...publisher.sent]));
   const settled = async (): Promise<boolean> => {
     for (const player of [...publishers, ...subscribers]) if (!player.connected) await player.connect();
@@ -133,6 +149,7 @@ async function play(seed: number, faults: readonly string[]): Promise<void> {
     expect(publisher.faults).toEqual([]);
   }
   expect(broker.adapter.counters.sessionsTruncated).toBe(0);
+  expect(staleRetained(await retainedOf(broker), sent())).toEqual([]);
   for (const subscriber of subscribers) expect(discrepancies(subscriber, sent()).slice(0, 10)).toEqual([]);
 }
 

@@ -7,6 +7,7 @@ import type { MqttClient } from './mqtt-client.ts';
 interface Sent {
   readonly sequence: number;
   readonly qos: Qos;
+  readonly retain: boolean;
 }
 
 /** What a subscriber wants: filters with the QoS it asks for. */
@@ -121,7 +122,7 @@ export class GamePublisher extends Player {
       sent = [];
       this.sent.set(topic, sent);
     }
-    const message = { sequence: sent.length, qos };
+    const message = { sequence: sent.length, qos, retain: this.random.chance(1 / 4) };
     sent.push(message);
     this.#queue.push({ topic, message });
     this.#pump();
@@ -173,7 +174,7 @@ export class GamePublisher extends Player {
         topic,
         qos: message.qos,
         packetId,
-        retain: false,
+        retain: message.retain,
         dup: false,
         payload: Buffer.from(`${message.sequence}`.padEnd(this.random.below(400))),
         properties: {},
@@ -284,6 +285,8 @@ export class GameSubscriber extends Player {
       if (this.#held.has(packetId)) return;
       this.#held.add(packetId);
     }
+    // Before MQTT 5 every SUBSCRIBE brings what is retained, which is no delivery of the message.
+    if (message.retain) return;
     const received = this.received.get(topic);
     if (received === undefined) this.received.set(topic, [{ sequence, qos }]);
     else received.push({ sequence, qos });
@@ -306,6 +309,27 @@ export class GameSubscriber extends Player {
     }
     if (this.#owed.length > 0) this.#timer = setTimeout(() => this.#pay(), this.random.below(3));
   }
+}
+
+/**
+ * Where what is retained, by subject, is older than the last that was acknowledged. Retained messages at QoS 0 may
+ * have come later, or not at all.
+ */
+export function staleRetained(
+  retained: ReadonlyMap<string, number>,
+  published: ReadonlyMap<string, readonly Sent[]>,
+): string[] {
+  const found: string[] = [];
+  for (const [topic, sent] of published) {
+    const sequence = retained.get(topic);
+    const last = sent.findLast(({ qos, retain }) => retain && qos > 0)?.sequence ?? -1;
+    if (last >= 0 && (sequence === undefined || sequence < last)) {
+      found.push(`${topic}: ${sequence} is retained instead of ${last}`);
+    }
+    if (sequence !== undefined && sent[sequence]?.retain !== true)
+      found.push(`${topic}: ${sequence} was not retained`);
+  }
+  return found;
 }
 
 /**

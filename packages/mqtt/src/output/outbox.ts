@@ -10,6 +10,8 @@ export interface OutboxBound {
   readonly unsentBytesMax: number;
   /** Called after a write that leaves more than that unsent. */
   full(): void;
+  /** Called after a turn in which there was more than that to send, and it was taken at once. */
+  relieved(): void;
 }
 
 /**
@@ -33,6 +35,7 @@ export class Outbox {
   #from = 0;
   #dirty = false;
   readonly #bound: OutboxBound;
+  readonly #relieved = (): void => this.#bound.relieved();
 
   constructor(transport: Transport, flusher: Flusher, bound: OutboxBound) {
     this.#transport = transport;
@@ -100,6 +103,7 @@ export class Outbox {
       this.slab = null;
     }
     const slabs = this.#slabs;
+    const over = this.unsentBytes > this.#bound.unsentBytesMax;
     this.#writtenBytes += this.pendingBytes;
     this.pendingBytes = 0;
     if (parts.length > 0) {
@@ -109,8 +113,10 @@ export class Outbox {
     this.#slabs = [];
     const unsent = this.#transport.unsentBytes;
     // Nothing is held back: the operating system has its own copy, and the slabs are free again.
-    if (unsent === 0) for (const used of slabs) this.#flusher.pool.give(used);
-    else if (unsent > this.#bound.unsentBytesMax) this.#bound.full();
+    if (unsent === 0) {
+      for (const used of slabs) this.#flusher.pool.give(used);
+      if (over) queueMicrotask(this.#relieved);
+    } else if (unsent > this.#bound.unsentBytesMax) this.#bound.full();
   }
 
   /** Forgets everything; the connection is gone. */

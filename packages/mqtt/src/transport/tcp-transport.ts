@@ -3,6 +3,8 @@ import type { Clock } from '@robustmq/core';
 import { lingerMs } from './transport.ts';
 import type { Transport, TransportListener } from './transport.ts';
 
+const nothing = Buffer.alloc(0);
+
 /** A client over TCP. */
 export class TcpTransport implements Transport {
   readonly remoteAddress: string;
@@ -20,8 +22,13 @@ export class TcpTransport implements Transport {
     return this.#socket.writableLength;
   }
 
+  #written: () => void = () => undefined;
+
   listen(listener: TransportListener): void {
     const socket = this.#socket;
+    this.#written = () => {
+      if (socket.writableLength === 0 && !socket.destroyed) listener.drained();
+    };
     socket.on('data', (chunk) => listener.data(chunk));
     socket.on('drain', () => listener.drained());
     socket.on('error', () => socket.destroy());
@@ -32,13 +39,14 @@ export class TcpTransport implements Transport {
   write(parts: readonly Buffer[]): void {
     const socket = this.#socket;
     if (socket.destroyed) return;
-    if (parts.length === 1) {
-      socket.write(parts[0]!);
-      return;
+    if (parts.length === 1) socket.write(parts[0]!);
+    else {
+      socket.cork();
+      for (const part of parts) socket.write(part);
+      socket.uncork();
     }
-    socket.cork();
-    for (const part of parts) socket.write(part);
-    socket.uncork();
+    // The socket tells of its draining only where it held more than its own mark.
+    if (socket.writableLength > 0 && !socket.writableNeedDrain) socket.write(nothing, this.#written);
   }
 
   pause(): void {
