@@ -8,7 +8,7 @@ import { between, discrepancies, GamePublisher, GameSubscriber, pick, staleRetai
 import type { Wanted } from './mqtt-game.ts';
 import { waitUntil } from './wait-until.ts';
 
-const seeds = Number(process.env['MQTT_GAME_SEEDS'] ?? 15);
+const seeds = Number(process.env['MQTT_GAME_SEEDS'] ?? 10);
 const firstSeed = Number(process.env['MQTT_GAME_FIRST'] ?? 1);
 const filters = ['g/#', 'g/+/0', 'g/0/#', 'g/1/1', 'g/+/+', 'g/2/0'];
 const publisherCount = 3;

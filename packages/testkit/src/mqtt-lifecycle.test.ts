@@ -346,6 +346,7 @@ describe('session expiry', () => {
 
   it('a version 3 session that is not clean stays', async () => {
     await lose(await broker.connect(4, { clientId: 'old', cleanStart: false }));
+    await waitUntil(() => broker.adapter.sessions.offline === 1);
     await pass(3600);
     expect((await broker.connectWith(4, { clientId: 'old', cleanStart: false })).connack.sessionPresent).toBe(
       true,
@@ -377,6 +378,29 @@ describe('message expiry', () => {
     const late = await broker.connect(5, { clientId: 'late' });
     await late.subscribe('expires/a', 1);
     expect((await late.receive(1))[0]!.properties.messageExpiry).toBe(40);
+  });
+
+  it('of a QoS 2 message that is in flight lets the client forget its packet id', async () => {
+    const session = { clientId: 'r', cleanStart: false, properties: { sessionExpiry: 1000 } };
+    const reader = await broker.connect(5, session);
+    await reader.subscribe('expires/#', 2);
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    publisher.publish({
+      topic: 'expires/a',
+      qos: 2,
+      packetId: 1,
+      payload: 'x',
+      properties: { messageExpiry: 10 },
+    });
+    await publisher.next('pubrec');
+    const sent = await reader.next('publish');
+    await lose(reader);
+    await pass(12);
+    const back = await broker.connect(5, session);
+    expect(await back.next('pubrel')).toMatchObject({ packetId: sent.packetId });
+    back.ack('pubcomp', sent.packetId, 0x92);
+    publisher.publish({ topic: 'expires/a', qos: 2, packetId: 2, payload: 'new' });
+    expect(await back.receiveTexts(1)).toEqual(['new']);
   });
 
   it('ends a message that is queued or retained, and 0 at once (24)', async () => {

@@ -239,11 +239,11 @@ export class SessionRegistry {
   /** Sets the next deadline of a session without a connection; `graceMs` is the least time its will waits. */
   #schedule(state: SessionState, graceMs: number): void {
     const due = this.#dueIn(state, graceMs);
-    if (due === null) return;
     const timer = new OfflineTimer(state.clientId, (clientId) => this.#due(clientId));
     this.#cancelOffline(state.clientId);
     this.#offline.set(state.clientId, timer);
     this.#context.counters.sessionsWaiting = this.#offline.size;
+    if (due === null) return;
     if (due <= 0) timer.expire();
     else this.#context.timers.schedule(timer, due);
   }
