@@ -1,6 +1,7 @@
-import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
+import { RobustError, silentLogger, systemClock, systemRandom } from '@robustmq/core';
 import { createKafkaAdapter } from '@robustmq/kafka';
 import { deleteRecords, errorCodes, offsetCommit, offsetFetch } from '@robustmq/kafka-codec';
+import type { KernelErrorCode, Metadata } from '@robustmq/kernel';
 import { SimClock } from '@robustmq/sim';
 import { describe, expect, it, vi } from 'vitest';
 import { KafkaClient } from './kafka-client.ts';
@@ -185,6 +186,63 @@ describe('storage 4.4: what is written of where sessions stand', () => {
     const back = await broker.connect(5, window);
     const rest = await back.receiveTexts(30);
     expect(rest).toEqual(Array.from({ length: 30 }, (_, at) => `${30 + at}`));
+  });
+});
+
+describe('storage 4.6: metadata that has no room', () => {
+  /** Metadata that takes no command while it is `full`, as when its log finds no space. */
+  function fillable(metadata: Metadata): { metadata: Metadata; full: boolean; refused: number } {
+    const state = {
+      full: false,
+      refused: 0,
+      metadata: {
+        get image() {
+          return metadata.image;
+        },
+        watch: (listener: Parameters<Metadata['watch']>[0]) => metadata.watch(listener),
+        propose: (commands: Parameters<Metadata['propose']>[0]) => {
+          if (!state.full) return metadata.propose(commands);
+          state.refused++;
+          const error = new RobustError<KernelErrorCode>('METADATA_UNAVAILABLE', 'full', { retriable: true });
+          return Promise.reject(error);
+        },
+      },
+    };
+    return state;
+  }
+
+  it('regression: a roll that it could not take ended the shard; a state shard never came back', async () => {
+    const gate = fillable((await createMemoryStorage()).metadata);
+    await using broker = await MqttBroker.start({ modules: { metadata: gate.metadata } });
+    const kept = { cleanStart: false, properties: { sessionExpiry: 60 } };
+    await broker.connect(5, { clientId: 'has an id for its producer', ...kept });
+    const shard = await createShard(broker.kernel, 'rolls');
+    gate.full = true;
+    // Both have to open their first segment: the data shard, and the one of the session.
+    const outcome = append(shard, brokerBatch(['first']));
+    const connecting = broker.connect(5, { clientId: 'another', ...kept });
+    await vi.waitFor(() => expect(gate.refused).toBeGreaterThan(3), 5000);
+    gate.full = false;
+    expect(await outcome).toBe(0);
+    const client = await connecting;
+    expect(await client.subscribe('a/#', 1)).toEqual([1]);
+  });
+
+  it('a shard that is closed meanwhile stops asking', async () => {
+    const storage = await createMemoryStorage();
+    const gate = fillable(storage.metadata);
+    const kernel = await startKernel(storage, { modules: { metadata: gate.metadata } });
+    const shard = await createShard(kernel, 'closes');
+    gate.full = true;
+    const outcome = append(shard, brokerBatch(['never']));
+    await vi.waitFor(() => expect(gate.refused).toBeGreaterThan(0), 5000);
+    shard.close(new RobustError<KernelErrorCode>('KERNEL_STOPPING', 'stopping'));
+    expect(await outcome).toBe('KERNEL_STOPPING');
+    const { refused } = gate;
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect(gate.refused).toBe(refused);
+    gate.full = false;
+    await kernel.stop();
   });
 });
 

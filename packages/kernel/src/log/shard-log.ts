@@ -3,7 +3,13 @@ import type { Clock, Epoch, Offset, SegmentId, ShardId } from '@robustmq/core';
 import { patchBaseOffset, patchLeaderEpoch } from '@robustmq/record';
 import type { KernelErrorCode } from '../errors.ts';
 import type { AppendAck, AppendEntry, AppendRefusal, Durability } from '../ports/journal-client.ts';
-import type { Metadata, SealedSegment, ShardRecord } from '../ports/metadata.ts';
+import type {
+  Metadata,
+  MetadataCommand,
+  MetadataResult,
+  SealedSegment,
+  ShardRecord,
+} from '../ports/metadata.ts';
 import type { TopicConfig } from '../topic-config.ts';
 import type { Appender } from './appender.ts';
 import { encodeEntryHeader, entryBytesMax, entryCrcOf, entryFlag, entryHeaderBytes } from './entry.ts';
@@ -13,7 +19,7 @@ import { LogBatch } from './log-batch.ts';
 export const offsetLimitStep = 2 ** 20;
 /** Offsets of one entry, at most: as many as one batch can have. */
 const entryCountMax = 2 ** 31 - 1;
-/** Pause before entries that found the disk full are sent again. */
+/** Pause before what found no room, in the journal or in metadata, is sent again. */
 const fullRetryMs = 250;
 /** Snapshot entries are cut at this many bytes. */
 const snapshotChunkBytes = 1024 * 1024;
@@ -321,9 +327,12 @@ export class ShardLog {
   async #raiseLimit(count: number): Promise<void> {
     this.#raising = true;
     const limit = Math.max(this.#nextOffset + count, this.#offsetLimit) + offsetLimitStep;
-    const [result] = await this.#modules.metadata.propose([
-      { kind: 'raiseOffsetLimit', shard: this.shard, epoch: this.#epoch, limit },
-    ]);
+    const result = await this.#propose({
+      kind: 'raiseOffsetLimit',
+      shard: this.shard,
+      epoch: this.#epoch,
+      limit,
+    });
     this.#raising = false;
     if (this.#failed !== null) return;
     if (result instanceof Error) {
@@ -332,6 +341,22 @@ export class ShardLog {
     }
     this.#offsetLimit = limit;
     this.#modules.appender.dirty(this);
+  }
+
+  /** Metadata that takes nothing now, as on a full disk, has heard nothing: the log waits for it and asks again. */
+  async #propose(command: MetadataCommand): Promise<MetadataResult | Error | undefined> {
+    const { metadata, clock } = this.#modules;
+    for (;;) {
+      try {
+        const [result] = await metadata.propose([command]);
+        return result;
+      } catch (error) {
+        const waits = error instanceof RobustError && error.code === 'METADATA_UNAVAILABLE';
+        if (!waits || this.#failed !== null) throw error;
+        await new Promise<void>((resolve) => clock.after(fullRetryMs, resolve));
+        if (this.#failed !== null) throw error;
+      }
+    }
   }
 
   #rollWhenQuiet(): void {
@@ -353,9 +378,14 @@ export class ShardLog {
             bytes: this.#segmentBytes,
             chainCrc: this.#previousCrc,
           };
-    const [result] = await this.#modules.metadata.propose([
-      { kind: 'rollSegment', shard: this.shard, epoch: this.#epoch, sealed, hole: null, open: true },
-    ]);
+    const result = await this.#propose({
+      kind: 'rollSegment',
+      shard: this.shard,
+      epoch: this.#epoch,
+      sealed,
+      hole: null,
+      open: true,
+    });
     this.#rollPending = false;
     if (this.#failed !== null) return;
     const segment = result instanceof Error ? undefined : result?.shard?.segments.at(-1);
