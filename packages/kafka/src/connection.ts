@@ -7,6 +7,8 @@ import type { Answer, Handler, KafkaContext, Peer, Request } from './adapter.ts'
 const pendingMax = 64;
 /** Bytes of these requests, at most. */
 const pendingBytesMax = 16 * 1024 * 1024;
+/** A connection with more requests than this takes goes on in the next turn of the event loop. */
+const turnMs = 5;
 /** A connection with less than this of an incomplete request is not closed for what all of them hold. */
 const partialBytesFree = 1024 * 1024;
 
@@ -47,6 +49,10 @@ export class Connection implements Peer {
   #awaitsRelief = false;
   #closed = false;
   #ending = false;
+  /** When this turn began, and whether it has started a request. */
+  #turnAt = 0;
+  #turnUsed = false;
+  #yielded = false;
   /** Shares of this connection in the counters of all. */
   #partialBytes = 0;
   #unsentBytes = 0;
@@ -66,7 +72,7 @@ export class Connection implements Peer {
     this.#requestAt = context.clock.monotonic();
     socket.setNoDelay(true);
     socket.on('data', (chunk) => this.#data(chunk));
-    socket.on('drain', () => this.#drained());
+    socket.on('drain', () => this.#goOn());
     // Set while the client owes us reading only; it looks at what the system has sent on, not at whole writes.
     socket.on('timeout', () => this.close());
     socket.on('error', () => this.close());
@@ -120,7 +126,7 @@ export class Connection implements Peer {
 
   #data(chunk: Buffer): void {
     if (this.#ending) return;
-    const { clock } = this.#context;
+    const now = this.#context.clock.monotonic();
     const requests = this.#pending.length;
     const continues = this.#reader.midFrame;
     try {
@@ -130,12 +136,12 @@ export class Connection implements Peer {
       return;
     }
     if (this.#pending.length > requests) {
-      this.#requestAt = clock.monotonic();
-      this.#partialSince = this.#requestAt;
-    } else if (!continues) this.#partialSince = clock.monotonic();
-    this.#advance();
-    this.#account();
-    this.#flow();
+      this.#requestAt = now;
+      this.#partialSince = now;
+    } else if (!continues) this.#partialSince = now;
+    this.#turnAt = now;
+    this.#turnUsed = false;
+    this.#goOn();
   }
 
   #request(frame: Buffer): void {
@@ -157,7 +163,7 @@ export class Connection implements Peer {
       const each = pending[at]!;
       const overlaps = each.request.apiKey === produce.key;
       if (!each.started) {
-        if ((at > written && !overlaps) || this.#full()) break;
+        if ((at > written && !overlaps) || this.#full() || this.#turnIsOver()) break;
         this.#start(each);
         if (this.#closed) return;
       }
@@ -170,6 +176,24 @@ export class Connection implements Peer {
     socket.uncork();
     if (written > 0) this.#pending = pending.slice(written);
     this.#endIfIdle();
+  }
+
+  /** Lets other connections have their turn; the first request of a turn is always started. */
+  #turnIsOver(): boolean {
+    if (!this.#turnUsed) {
+      this.#turnUsed = true;
+      return false;
+    }
+    if (this.#context.clock.monotonic() - this.#turnAt < turnMs) return false;
+    if (this.#yielded) return true;
+    this.#yielded = true;
+    setImmediate(() => {
+      this.#yielded = false;
+      this.#turnAt = this.#context.clock.monotonic();
+      this.#turnUsed = false;
+      this.#goOn();
+    });
+    return true;
   }
 
   /** Whether the client has to read first. What is corked goes to the system before it counts. */
@@ -209,12 +233,10 @@ export class Connection implements Peer {
     if (this.#closed) return;
     pending.answer = answer;
     pending.done = true;
-    this.#advance();
-    this.#account();
-    this.#flow();
+    this.#goOn();
   }
 
-  #drained(): void {
+  #goOn(): void {
     this.#advance();
     this.#account();
     this.#flow();

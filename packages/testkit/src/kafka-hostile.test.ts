@@ -9,6 +9,7 @@ import {
   joinGroup,
   listGroups,
   metadata,
+  offsetCommit,
   produce,
   responseCorrelationId,
 } from '@robustmq/kafka-codec';
@@ -162,6 +163,30 @@ describe('many requests at once', () => {
     raw.close();
   });
 });
+
+it('many costly requests at once leave others their turns', async () => {
+  const commits = Array.from({ length: 5000 }, (_, index) => {
+    const partitions = [{ partitionIndex: 0, committedOffset: 1, committedMetadata: '' }];
+    return requestBytes(offsetCommit, 7, { groupId: `many-${index}`, topics: [{ name: 't', partitions }] });
+  });
+  const raw = await RawKafka.connect(kafka.kafka);
+  raw.send(Buffer.concat(commits));
+  await waitUntil(() => raw.frames.length === commits.length);
+  raw.frames.length = 0;
+  // Answers of a few bytes, each with a look at all groups.
+  const many = 3000;
+  const list = requestBytes(listGroups, 4, { statesFilter: ['Dead'] });
+  raw.send(Buffer.concat(Array.from({ length: many }, () => list)));
+  let slowest = 0;
+  while (raw.frames.length < many) {
+    const from = performance.now();
+    await kafka.client.send(apiVersions, 0, {});
+    slowest = Math.max(slowest, performance.now() - from);
+    await delay(1);
+  }
+  expect(slowest).toBeLessThan(500);
+  raw.close();
+}, 60_000);
 
 describe('a client that does not read', () => {
   it('is sent no more than one answer beyond what its socket takes, and is closed', async () => {
