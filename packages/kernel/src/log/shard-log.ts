@@ -12,17 +12,16 @@ import type {
 } from '../ports/metadata.ts';
 import type { TopicConfig } from '../topic-config.ts';
 import type { Appender } from './appender.ts';
-import { encodeEntryHeader, entryBytesMax, entryCrcOf, entryFlag, entryHeaderBytes } from './entry.ts';
-import { LogBatch } from './log-batch.ts';
+import { ackedUpTo, durabilityOf } from './durability.ts';
+import { entryRun } from './entry-run.ts';
+import { encodeEntryHeader, entryCrcOf, entryFlag, entryHeaderBytes } from './entry.ts';
+import type { LogBatch } from './log-batch.ts';
+import { snapshotBatches } from './snapshot-batches.ts';
 
 /** Offsets that may be acknowledged before they are durable are reserved in steps of this (docs/storage.md 4.5). */
 export const offsetLimitStep = 2 ** 20;
-/** Offsets of one entry, at most: as many as one batch can have. */
-const entryCountMax = 2 ** 31 - 1;
 /** Pause before what found no room, in the journal or in metadata, is sent again. */
 const fullRetryMs = 250;
-/** Snapshot entries are cut at this many bytes. */
-const snapshotChunkBytes = 1024 * 1024;
 
 /** What the shard does with its log's events. Called synchronously, in log order. */
 export interface ShardLogEvents {
@@ -411,18 +410,8 @@ export class ShardLog {
   #stageSnapshot(): void {
     const state = this.#events.snapshot();
     if (state === null) return;
-    const chunks: LogBatch[] = [];
-    const parts = Math.max(1, Math.ceil(state.length / snapshotChunkBytes));
-    for (let part = 0; part < parts; part++) {
-      const body = state.subarray(part * snapshotChunkBytes, (part + 1) * snapshotChunkBytes);
-      const head = Buffer.allocUnsafe(8);
-      head.writeUInt32BE(part, 0);
-      head.writeUInt32BE(parts, 4);
-      const buffer = Buffer.concat([head, body]);
-      const batch = new LogBatch(true, entryFlag.control | entryFlag.snapshot);
-      chunks.push(batch.fill(buffer, 0, buffer.length, 0, -1));
-      this.#modules.appender.took(buffer.length);
-    }
+    const chunks = snapshotBatches(state);
+    for (const chunk of chunks) this.#modules.appender.took(chunk.bytes);
     this.#staged.unshift(...chunks);
   }
 
@@ -461,36 +450,6 @@ export class ShardLog {
     this.#wakeIdle();
     if (tell) this.#events.failed(error);
   }
-}
-
-/** The longest run of staged batches that can share an entry: one kind of encoder, no control, within the bound. */
-function entryRun(staged: readonly LogBatch[], start: number): { end: number; count: number; bytes: number } {
-  const first = staged[start]!;
-  let end = start + 1;
-  let { count, bytes } = first;
-  assert(bytes <= entryBytesMax - entryHeaderBytes, 'a batch fits an entry');
-  if ((first.flags & entryFlag.control) !== 0) return { end, count, bytes };
-  while (end < staged.length) {
-    const next = staged[end]!;
-    if (next.brokerEncoded !== first.brokerEncoded || next.flags !== first.flags) break;
-    if (bytes + next.bytes > entryBytesMax - entryHeaderBytes) break;
-    // Compressed batches may say that they hold two thousand million records each.
-    if (count + next.count > entryCountMax) break;
-    bytes += next.bytes;
-    count += next.count;
-    end++;
-  }
-  return { end, count, bytes };
-}
-
-/** The entry id up to which an acknowledgement counts, by what the entry was sent with. */
-function ackedUpTo(ack: AppendAck, durability: Durability): number {
-  return durability.kind === 'always' ? ack.durableUpTo : ack.receivedUpTo;
-}
-
-function durabilityOf(config: TopicConfig): Durability {
-  if (config.storage === 'memory') return { kind: 'memory' };
-  return config.flush === 'interval' ? { kind: 'interval', ms: config.flushIntervalMs } : { kind: 'always' };
 }
 
 function unknownRoll(): RobustError<KernelErrorCode> {
