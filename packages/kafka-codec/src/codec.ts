@@ -3,8 +3,11 @@ import { PieceWriter } from './piece-writer.ts';
 import { isResponseHeaderFlexible } from './request-header.ts';
 import * as wire from './wire.ts';
 
-/** Array elements that one request may have in all; bounds the objects that a small frame can turn into. */
-export const requestElementsMax = 1024 * 1024;
+/**
+ * Array elements that one request may have in all; bounds the objects that a small frame can turn into, and the time that
+ * one request takes. A tenant has at most 20,000 shards.
+ */
+export const requestElementsMax = 128 * 1024;
 /** Array elements that one response may have in all; a client reads larger answers than a server reads questions. */
 export const responseElementsMax = 16 * 1024 * 1024;
 

@@ -79,16 +79,17 @@ export class RawKafka {
 
   /** The next answer; null when the connection is closed instead, undefined when neither happens in time. */
   async answer(timeoutMs = 15_000): Promise<Buffer | null | undefined> {
-    if (this.frames.length === 0 && !this.closed) {
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      this.#wake();
+    }, timeoutMs);
+    while (this.frames.length === 0 && !this.closed && !late) {
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, timeoutMs);
-        this.#wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
+        this.#wake = resolve;
       });
-      this.#wake = () => undefined;
     }
+    clearTimeout(timer);
     return this.frames.shift() ?? (this.closed ? null : undefined);
   }
 
@@ -99,6 +100,20 @@ export class RawKafka {
   close(): void {
     this.socket.destroy();
   }
+}
+
+/** Sends bytes on a new connection; whether it is answered, closed, or neither in time. */
+export async function outcomeOf(
+  kafka: KafkaAdapter,
+  bytes: Buffer,
+  timeoutMs = 15_000,
+): Promise<'answered' | 'closed' | 'waits'> {
+  const raw = await RawKafka.connect(kafka);
+  raw.send(bytes);
+  const answer = await raw.answer(timeoutMs);
+  raw.close();
+  if (answer === undefined) return 'waits';
+  return answer === null ? 'closed' : 'answered';
 }
 
 /** The bytes of a request, its length in front. */
