@@ -1,9 +1,9 @@
-import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
+import { crc32c, silentLogger, systemClock, systemRandom } from '@robustmq/core';
 import { createKafkaAdapter } from '@robustmq/kafka';
 import type { KafkaAdapter } from '@robustmq/kafka';
 import { errorCodes, findCoordinator, initProducerId, produce } from '@robustmq/kafka-codec';
 import { LogBatch, PublishMessage } from '@robustmq/kernel';
-import { BatchEncoder, RecordInput } from '@robustmq/record';
+import { BatchEncoder, codecs, RecordInput } from '@robustmq/record';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KafkaClient } from './kafka-client.ts';
 import { MqttBroker } from './mqtt-broker.ts';
@@ -103,6 +103,32 @@ describe('semantics 2.3: sizes', () => {
     expect(await device.subscribe('a/#', 1)).toEqual([1]);
     expect(await device.publishAcknowledged({ topic: 'b', payload: 'fits' })).toBe(0);
     expect(await device.publishAcknowledged({ topic: 'b', payload: Buffer.alloc(2000) })).toBe(0x97);
+  });
+});
+
+describe('semantics 2.5: a client batch that can not be decoded', () => {
+  it('is skipped by sessions, told once, and fetched as it was produced', async () => {
+    const topic = await broker.kernel.topics.create('odd', 1);
+    const subscriber = await broker.connect(5, { clientId: 'odd' });
+    await subscriber.subscribe('odd/#', 1);
+    const plain = batchWith(0);
+    // It says that its records are compressed; the checksum is right.
+    const odd = batchWith(codecs.gzip);
+    const before = broker.kernel.dispatcher.undecodable;
+    expect(await produced('odd', odd)).toBe(errorCodes.NONE);
+    const unnumbered = Buffer.from(plain);
+    unnumbered.writeBigInt64BE(-1n, 43);
+    unnumbered.writeInt32BE(-1, 53);
+    unnumbered.writeUInt32BE(crc32c(unnumbered.subarray(21)), 17);
+    expect(await produced('odd', unnumbered)).toBe(errorCodes.NONE);
+    expect((await subscriber.receive(1)).map(({ topic: name }) => name)).toEqual(['odd/k']);
+    expect(await subscriber.settled()).toEqual([]);
+    expect(broker.kernel.dispatcher.undecodable - before).toBe(1);
+    const shard = await broker.kernel.openShard(topic.shards[0]!);
+    const { entries } = await shard.read(0, { maxBytes: 1 << 20, limit: 1 });
+    const stored = entries.find(({ count }) => count > 0)!.payload;
+    // All but what the log assigns: base offset and epoch.
+    expect(stored.subarray(16, odd.length).equals(odd.subarray(16))).toBe(true);
   });
 });
 

@@ -120,7 +120,7 @@ export class Dispatcher implements MeshListener {
         this.#wait(path, frame, at, section);
         return;
       }
-      if (section === null) this.#skipped(frame.shard, batch);
+      if (section === null) this.#skipped(path, frame.shard, batch);
       else this.#handOver(path, frame, batch, { section, late });
     }
     if (path === 'committed') {
@@ -138,7 +138,7 @@ export class Dispatcher implements MeshListener {
       if (this.#pending.get(frame.shard) !== pending) return;
       this.#pending.delete(frame.shard);
       const batch = frame.batches[at]!;
-      if (records === null) this.#skipped(frame.shard, batch);
+      if (records === null) this.#skipped(path, frame.shard, batch);
       else this.#handOver(path, frame, batch, { section: records, late: true });
       this.#deliver(path, frame, { first: at + 1, late: true });
       // The rest may wait again; what then remains is queued behind it in order.
@@ -156,7 +156,7 @@ export class Dispatcher implements MeshListener {
     if (topic === undefined) return;
     const view = this.#decoder.decode(batch, section, { shard: frame.shard, epoch: frame.epoch, topic });
     if (view === null) {
-      this.#skipped(frame.shard, batch);
+      this.#skipped(path, frame.shard, batch);
       return;
     }
     if (!view.wanted) return;
@@ -167,7 +167,9 @@ export class Dispatcher implements MeshListener {
     }
   }
 
-  #skipped(shard: ShardId, batch: RoutedBatch): void {
+  /** Told once for a batch, which passes by twice. */
+  #skipped(path: Path, shard: ShardId, batch: RoutedBatch): void {
+    if (path === 'appended') return;
     this.undecodable++;
     this.#logger.warn({ shard, offset: batch.baseOffset }, 'a batch can not be decoded; sessions skip it');
   }

@@ -13,6 +13,7 @@ export interface KernelFigures {
   readonly subscriptions: number;
   readonly filters: number;
   readonly exclusions: number;
+  readonly undecodableBatches: number;
   readonly catchUpReaders: number;
   readonly retainedRecords: number;
   readonly retainedBytes: number;
@@ -53,6 +54,11 @@ export const kernelMetrics: MetricTable<KernelFigures> = {
     type: 'counter',
     help: 'Subscriptions with a leading wildcard that do not match a topic that is not bound.',
   },
+  undecodableBatches: {
+    name: 'robustmq_kernel_undecodable_batches_total',
+    type: 'counter',
+    help: 'Record batches of clients that could not be decoded, so that sessions skipped them.',
+  },
   catchUpReaders: {
     name: 'robustmq_kernel_catch_up_readers',
     type: 'gauge',
@@ -85,6 +91,7 @@ export function kernelFigures(kernel: Kernel): KernelFigures {
     subscriptions: kernel.router.subscriptionCount,
     filters: kernel.router.filterCount,
     exclusions: kernel.router.exclusionCount,
+    undecodableBatches: kernel.dispatcher.undecodable,
     catchUpReaders: kernel.catchUp.waiting,
     retainedRecords: kernel.retainedUsage.records,
     retainedBytes: kernel.retainedUsage.bytes,
