@@ -136,14 +136,13 @@ export class Delivery implements DeliveryPort {
     const shared = plan.receivers.length > 1;
     // What is not stored has no commit to wait for.
     const stored = batch.baseOffset >= 0;
+    // What is retained at the high watermark does not hold it yet, and who published it has no answer yet.
+    const pending = message.retain || message.guarantee > 0;
     for (let receiver of plan.receivers as readonly (Receiver | null)[]) {
       if (receiver === null) continue;
-      if (
-        plan.bridging &&
-        stored &&
-        waits(receiver, batch.shard, this.#serial, isCommitted) !== isCommitted
-      ) {
-        continue;
+      if (plan.bridging && stored) {
+        const record = { shard: batch.shard, offset: this.#serial, isCommitted, pending };
+        if (waits(receiver, record) !== isCommitted) continue;
       }
       if (message.guarantee > 0 && receiver.qos > 0) continue;
       const { session } = receiver;
@@ -175,16 +174,25 @@ function isBridging(plan: Plan): boolean {
 
 /**
  * Whether a receiver gets the record at `offset` with its commit. When it was appended, those subscriptions of today
- * counted that do not bridge, or had begun before; if none of these bridged, it went out then.
+ * counted that do not bridge, or had begun before; if none of these bridged, it went out then. A subscription that
+ * began later gets it only if it is `pending`: at QoS 0 it is over for everybody else.
  */
-function waits(receiver: Receiver, shard: ShardId, offset: Offset, isCommitted: boolean): boolean {
+function waits(
+  receiver: Receiver,
+  record: {
+    readonly shard: ShardId;
+    readonly offset: Offset;
+    readonly isCommitted: boolean;
+    readonly pending: boolean;
+  },
+): boolean {
   let gone = false;
   let bridging = false;
   for (const subscription of receiver.subscriptions) {
-    const from = subscription.bridging?.get(shard);
+    const from = subscription.bridging?.get(record.shard);
     if (from === undefined) gone = true;
-    else if (offset >= from) return true;
+    else if (record.offset >= from) return true;
     else bridging = true;
   }
-  return bridging && !(isCommitted && gone);
+  return bridging && !(record.isCommitted && (gone || !record.pending));
 }
