@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { RobustError } from '@robustmq/core';
+import { InvariantError, RobustError } from '@robustmq/core';
 import { decodeRequestHeader, produce, RequestReader } from '@robustmq/kafka-codec';
 import type { Answer, Handler, KafkaContext, Peer, Request } from './adapter.ts';
 
@@ -288,6 +288,7 @@ export class Connection implements Peer {
 
   /** Bad input, or a request we do not know: the protocol has no other answer than to close. */
   #refuse(error: unknown): void {
+    if (error instanceof InvariantError) throw error;
     if (this.#closed) return;
     this.#context.counters.protocolErrors++;
     if (error !== null) {

@@ -162,6 +162,35 @@ describe('many requests at once', () => {
   });
 });
 
+it('a connection that is paused for two reasons goes on when both are over: it stayed paused for ever', async () => {
+  const { appender } = kafka.kernel;
+  const relieved: (() => void)[] = [];
+  const produceRequest = (): Buffer => {
+    const topicData = [{ name: 't', partitionData: [{ index: 0, records: batchOf(['x']) }] }];
+    return requestBytes(produce, 9, { acks: -1, timeoutMs: 1000, topicData });
+  };
+  const raw = await RawKafka.connect(kafka.kafka);
+  kafka.storage.journal.hold();
+  const before = kafka.kafka.counters.requests;
+  raw.send(Buffer.concat(Array.from({ length: 100 }, produceRequest)));
+  await waitUntil(() => kafka.kafka.counters.requests >= before + 64);
+  // Now the log is pressed as well, and stays so until after the answers.
+  Object.defineProperty(appender, 'pressed', { configurable: true, value: true });
+  Object.defineProperty(appender, 'whenRelieved', {
+    configurable: true,
+    value: (task: () => void) => void relieved.push(task),
+  });
+  kafka.storage.journal.release();
+  await waitUntil(() => raw.frames.length >= 64);
+  raw.send(produceRequest());
+  await delay(100);
+  Reflect.deleteProperty(appender, 'pressed');
+  Reflect.deleteProperty(appender, 'whenRelieved');
+  for (const task of relieved) task();
+  await waitUntil(() => raw.frames.length === 101);
+  raw.close();
+});
+
 it('many costly requests at once leave others their turns', async () => {
   const commits = Array.from({ length: 5000 }, (_, index) => {
     const partitions = [{ partitionIndex: 0, committedOffset: 1, committedMetadata: '' }];
