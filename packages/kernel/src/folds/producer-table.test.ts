@@ -17,10 +17,10 @@ function tableOf(sequences: readonly number[], options: Partial<ProducerBatch> =
   return table;
 }
 
-function reloaded(table: ProducerTable): ProducerTable {
+function reloaded(table: ProducerTable, limit?: number): ProducerTable {
   const out = new ByteWriter(64);
   table.encode(out);
-  const loaded = new ProducerTable();
+  const loaded = new ProducerTable(limit);
   loaded.decode(new ByteReader(out.finish()));
   return loaded;
 }
@@ -114,14 +114,34 @@ describe('bounds', () => {
     return table;
   }
 
-  it('a new producer takes the place of one that was silent a day by the time of the log, else it is refused', () => {
+  it('a new producer takes the place of those that were silent a day by the time of the log', () => {
     const table = full(10);
     expect(verdict(table, batch(0, { producerId: 99 }))).toBe('append');
-    expect(table.size).toBe(9);
-    table.record(batch(0, { producerId: 99 }), { baseOffset: 99 }, 30 * hour);
-    expect(verdict(table, batch(0, { producerId: 100 }))).toBe('PRODUCER_LIMIT');
-    // Who is known goes on.
-    expect(verdict(table, batch(1, { producerId: 5 }))).toBe('append');
+    table.record(batch(0, { producerId: 99 }), { baseOffset: 99 }, 90 * hour);
+    expect(table.size).toBe(10);
+    table.record(batch(0, { producerId: 100 }), { baseOffset: 100 }, 90 * hour);
+    // All but the last two are of the day before.
+    expect(table.size).toBe(2);
+  });
+
+  it('else of the one whose last batch is oldest: it was refused, and one client could keep all others out', () => {
+    const table = new ProducerTable(3);
+    for (const producerId of [1, 2, 3])
+      table.record(batch(0, { producerId }), { baseOffset: producerId }, 1000);
+    table.record(batch(1, { producerId: 1 }), { baseOffset: 4 }, 1000);
+    expect(verdict(table, batch(0, { producerId: 4 }))).toBe('append');
+    table.record(batch(0, { producerId: 4 }), { baseOffset: 5 }, 1000);
+    expect(table.size).toBe(3);
+    // The second is unknown now, so that it may begin anywhere; the others go on.
+    expect(verdict(table, batch(7, { producerId: 2 }))).toBe('append');
+    expect(verdict(table, batch(7, { producerId: 1 }))).toBe('SEQUENCE_OUT_OF_ORDER');
+    expect(verdict(table, batch(1, { producerId: 1 }))).toBe('committed 4');
+    expect(verdict(table, batch(0, { producerId: 3 }))).toBe('committed 3');
+    // The order outlives a snapshot.
+    const loaded = reloaded(table, 3);
+    loaded.record(batch(0, { producerId: 5 }), { baseOffset: 6 }, 1000);
+    expect(verdict(loaded, batch(7, { producerId: 3 }))).toBe('append');
+    expect(verdict(loaded, batch(1, { producerId: 1 }))).toBe('committed 4');
   });
 
   it('a producer with a batch in flight is not forgotten, however old its timestamps', () => {
@@ -129,8 +149,10 @@ describe('bounds', () => {
     const inflight = new LogBatch(false);
     table.record(batch(0), { inflight }, 1);
     table.record(batch(0, { producerId: 2 }), { baseOffset: 1 }, 30 * hour);
-    expect(verdict(table, batch(0, { producerId: 3 }))).toBe('PRODUCER_LIMIT');
+    table.record(batch(0, { producerId: 3 }), { inflight: new LogBatch(false) }, 30 * hour);
     expect(table.check(batch(0))).toEqual({ kind: 'inflight', batch: inflight });
+    expect(verdict(table, batch(0, { producerId: 2 }))).toBe('PRODUCER_LIMIT');
+    expect(table.size).toBe(2);
   });
 });
 

@@ -4,7 +4,7 @@ import type { LogBatch } from '../log/log-batch.ts';
 
 const batchesKept = 5;
 const sequenceModulus = 2 ** 31;
-/** A producer that was silent this long, by the log's own timestamps, may be forgotten. */
+/** A producer that was silent this long, by the log's own timestamps, is forgotten when there is no room. */
 const idleMs = 24 * 3600 * 1000;
 
 interface KeptBatch {
@@ -43,9 +43,12 @@ export type SequenceVerdict =
 
 /**
  * Idempotence of one shard as a pure fold of its log: per producer the epoch and the last five batches. Checked
- * before an append against what was last assigned; rebuilt by the same calls from the stored headers (I14).
+ * before an append against what was last assigned; rebuilt by the same calls from the stored headers (I14). When it is
+ * full, a new producer takes the place of the one whose last batch is oldest: refusing it would let a client that makes
+ * up ids, or a day of short-lived producers, keep all others out.
  */
 export class ProducerTable {
+  /** In the order of their last batches. */
   readonly #producers = new Map<number, Producer>();
   readonly #limit: number;
   #logTime = 0;
@@ -61,10 +64,8 @@ export class ProducerTable {
   check(batch: ProducerBatch): SequenceVerdict {
     const producer = this.#producers.get(batch.producerId);
     if (producer === undefined) {
-      if (this.#producers.size >= this.#limit && !this.#forgetIdle()) {
-        return { kind: 'refuse', code: 'PRODUCER_LIMIT' };
-      }
-      return { kind: 'append' };
+      const room = this.#producers.size < this.#limit || this.#someQuiet();
+      return room ? { kind: 'append' } : { kind: 'refuse', code: 'PRODUCER_LIMIT' };
     }
     if (batch.epoch < producer.epoch) return { kind: 'refuse', code: 'PRODUCER_EPOCH_STALE' };
     if (batch.epoch > producer.epoch) {
@@ -89,10 +90,12 @@ export class ProducerTable {
   /** Takes a batch that `check` let through (`inflight`), or one read from the log (`baseOffset`). */
   record(batch: ProducerBatch, at: { inflight: LogBatch } | { baseOffset: Offset }, timestamp: number): void {
     let producer = this.#producers.get(batch.producerId);
+    if (producer === undefined) this.#makeRoom();
+    else this.#producers.delete(batch.producerId);
     if (producer === undefined || producer.epoch !== batch.epoch) {
       producer = { epoch: batch.epoch, lastTimestamp: timestamp, kept: [] };
-      this.#producers.set(batch.producerId, producer);
     }
+    this.#producers.set(batch.producerId, producer);
     producer.lastTimestamp = Math.max(producer.lastTimestamp, timestamp);
     this.#logTime = Math.max(this.#logTime, timestamp);
     producer.kept.push({
@@ -151,15 +154,28 @@ export class ProducerTable {
     }
   }
 
-  #forgetIdle(): boolean {
-    const before = this.#producers.size;
-    for (const [id, producer] of this.#producers) {
-      if (this.#logTime - producer.lastTimestamp <= idleMs) continue;
-      // Its batches may carry old timestamps while they are on their way.
-      if (producer.kept.every((kept) => kept.batch === null)) this.#producers.delete(id);
-    }
-    return this.#producers.size < before;
+  /** Whether some producer has nothing in flight. */
+  #someQuiet(): boolean {
+    for (const producer of this.#producers.values()) if (isQuiet(producer)) return true;
+    return false;
   }
+
+  /** Forgets as many as have to go, oldest first, and with them who was silent for a day. */
+  #makeRoom(): void {
+    let over = this.#producers.size - this.#limit + 1;
+    if (over <= 0) return;
+    for (const [id, producer] of this.#producers) {
+      if (over <= 0 && this.#logTime - producer.lastTimestamp <= idleMs) return;
+      if (!isQuiet(producer)) continue;
+      this.#producers.delete(id);
+      over--;
+    }
+  }
+}
+
+/** What is in flight is joined by whoever repeats it, and its timestamps say nothing of when it came. */
+function isQuiet(producer: Producer): boolean {
+  return producer.kept.every((kept) => kept.batch === null);
 }
 
 function lastSequence(batch: ProducerBatch): number {
