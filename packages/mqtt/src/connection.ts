@@ -55,7 +55,7 @@ export interface Refusal {
   readonly reason: string;
 }
 
-/** Keep alive, and the time that a new connection has for CONNECT. */
+/** Keep alive; before, the time that a new connection has for CONNECT, and we have for CONNACK. */
 class IdleTimer extends TimerItem {
   readonly #connection: Connection;
 
@@ -143,9 +143,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
 
   data(chunk: Buffer): void {
     if (this.closed) return;
-    if (this.profile !== null && this.profile.keepAliveMs > 0) {
-      this.context.timers.postpone(this.#idle, this.profile.keepAliveMs * 1.5);
-    }
+    this.#postponeIdle();
     this.context.turn.now = this.context.clock.now();
     try {
       this.#reader.push(chunk, this);
@@ -233,7 +231,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     this.#reader.maxPacketBytes = limits.packetBytesMax;
     this.#reader.topicAliasMaximum = limits.topicAliasMaximum;
     timers.cancel(this.#idle);
-    if (profile.keepAliveMs > 0) timers.schedule(this.#idle, profile.keepAliveMs * 1.5);
+    timers.schedule(this.#idle, limits.publishTimeoutMs);
   }
 
   /** The session is there: from CONNACK on the client is served. */
@@ -241,7 +239,11 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     this.session = session;
     this.publishes = new PublishHandler(this, session);
     this.#open = true;
-    this.context.counters.connectionsAccepted++;
+    const { timers, counters } = this.context;
+    const keepAliveMs = this.profile?.keepAliveMs ?? 0;
+    timers.cancel(this.#idle);
+    if (keepAliveMs > 0) timers.schedule(this.#idle, keepAliveMs * 1.5);
+    counters.connectionsAccepted++;
   }
 
   /** Sends the bytes of an answer, if there is one that the client takes. */
@@ -294,6 +296,10 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     if (this.profile === null) {
       this.transport.destroy();
       this.#gone();
+      return;
+    }
+    if (!this.#open) {
+      this.end({ code: reasonCode.serverUnavailable, reason: 'the session could not be opened in time' });
       return;
     }
     if (!this.#reading) {
@@ -362,10 +368,14 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
       this.transport.pause();
       return;
     }
-    const keepAliveMs = this.profile?.keepAliveMs ?? 0;
     // What the client sent meanwhile is still to be read.
-    if (keepAliveMs > 0) this.context.timers.postpone(this.#idle, keepAliveMs * 1.5);
+    this.#postponeIdle();
     this.transport.resume();
+  }
+
+  #postponeIdle(): void {
+    const keepAliveMs = this.profile?.keepAliveMs ?? 0;
+    if (this.#open && keepAliveMs > 0) this.context.timers.postpone(this.#idle, keepAliveMs * 1.5);
   }
 
   /** Publishes were answered: reading may go on. */

@@ -107,6 +107,23 @@ describe('keep alive', () => {
     expect((await client.next('disconnect')).reasonCode).toBe(0x8d);
   });
 
+  it('CONNECT is answered in time although its session can not be written, and served again afterwards', async () => {
+    broker.storage.journal.hold();
+    const client = await broker.open(5);
+    const session = { clientId: 'stuck', cleanStart: false, properties: { sessionExpiry: 60 } };
+    client.sendConnect(session);
+    await client.nothingWithin(30);
+    await pass(18);
+    expect(client.pending).toEqual([]);
+    await pass(3);
+    expect((await client.next('connack')).reasonCode).toBe(0x88);
+    await client.whenClosed();
+    broker.storage.journal.release();
+    const back = await broker.connect(5, session);
+    await back.subscribe('a', 1);
+    expect(broker.adapter.sessions.connected).toBe(2);
+  });
+
   it('a connection without CONNECT is closed', async () => {
     const client = await broker.open(5);
     await client.nothingWithin(30);
