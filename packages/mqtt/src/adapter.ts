@@ -39,7 +39,7 @@ export interface MqttLimits {
   readonly unsentBytesMax: number;
   /** A connection that is full for so long is closed. */
   readonly stalledMs: number;
-  /** A publish without an outcome for so long ends its connection. */
+  /** A publish without an outcome, or a CONNECT without an answer, for so long ends its connection. */
   readonly publishTimeoutMs: number;
   readonly topicAliasMaximum: number;
   /** Aliases that we assign per connection, at most. */
