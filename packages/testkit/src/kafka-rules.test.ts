@@ -356,6 +356,9 @@ describe('configuration', () => {
     expect(shown('max.message.bytes')).toMatchObject({ value: '1048588', configSource: 5, configType: 3 });
     expect(shown('cleanup.policy')).toMatchObject({ value: 'delete', configSource: 5, configType: 7 });
     expect(configs.every(({ isSensitive }) => !isSensitive)).toBe(true);
+    const empty = [{ resourceType: 2, resourceName: topic, configurationKeys: [] }];
+    const all = await kafka.client.send(describeConfigs, 4, { resources: empty });
+    expect(all.results[0]!.configs).toHaveLength(configs.length);
     const odd = [2, 4, 8, 16].map((resourceType) => ({
       resourceType,
       resourceName: '77',

@@ -12,9 +12,10 @@ export function handleDescribeConfigs(context: KafkaContext, request: Request): 
   const results = [...asked.values()].map(({ resourceType, resourceName, configurationKeys }) => {
     const found = entriesOf(context, resourceType, resourceName);
     if (!Array.isArray(found)) return { ...found, resourceType, resourceName, configs: [] };
-    const keys = configurationKeys === null ? null : new Set(configurationKeys);
+    // No key asks for all, as null does.
+    const keys = new Set(configurationKeys);
     const configs = found
-      .filter(({ name }) => keys === null || keys.has(name))
+      .filter(({ name }) => keys.size === 0 || keys.has(name))
       .map((entry) => shown(entry, body.includeSynonyms));
     return { errorCode: errorCodes.NONE, errorMessage: null, resourceType, resourceName, configs };
   });
