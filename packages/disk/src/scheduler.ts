@@ -88,7 +88,7 @@ export class Scheduler {
 class Queue {
   readonly slots: number;
   running = 0;
-  #jobs: Job[] = [];
+  #jobs: (Job | undefined)[] = [];
   #head = 0;
 
   constructor(slots: number) {
@@ -105,6 +105,8 @@ class Queue {
 
   shift(): Job {
     const job = this.#jobs[this.#head]!;
+    // Its buffer must not stay in memory until the array is cut.
+    this.#jobs[this.#head] = undefined;
     this.#head++;
     if (this.#head === this.#jobs.length || this.#head === 1024) {
       this.#jobs = this.#jobs.slice(this.#head);

@@ -4,7 +4,7 @@ import { reaches } from './tail-entry.ts';
 
 /** The newest entries of one segment, without a gap; the oldest leave first. */
 export class MemoryTail {
-  #entries: TailEntry[] = [];
+  #entries: (TailEntry | undefined)[] = [];
   #head = 0;
   /** A read at or above this offset finds everything here. */
   coversFrom: Offset;
@@ -28,6 +28,8 @@ export class MemoryTail {
   shift(): TailEntry | undefined {
     const entry = this.#entries[this.#head];
     if (entry === undefined) return undefined;
+    // What left must not stay in memory until the array is cut: entries are up to 2 MiB each.
+    this.#entries[this.#head] = undefined;
     this.#head++;
     // A control entry takes no offset: one that left is missed by a read at its own offset.
     this.coversFrom = Math.max(this.coversFrom, entry.count > 0 ? entry.endOffset : entry.baseOffset + 1);

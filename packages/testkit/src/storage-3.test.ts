@@ -1,13 +1,18 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { Epoch, SegmentId, ShardId } from '@robustmq/core';
 import { checkEntry, decodeEntryHeader, encodeEntryHeader, entryFlag } from '@robustmq/kernel';
-import type { CatchUpReader } from '@robustmq/kernel';
+import type { CatchUpReader, LogBatch } from '@robustmq/kernel';
 import { BatchEncoder, RecordInput } from '@robustmq/record';
 import { describe, expect, it, vi } from 'vitest';
-import { publishThrough } from './kernel-fixture.ts';
+import { brokerBatch, createShard, lastSegment, publishThrough } from './kernel-fixture.ts';
 import { createMemoryStorage, startKernel } from './memory-kernel.ts';
 import { MqttClient } from './mqtt-client.ts';
 import { ServerProcess } from './server-process.ts';
 import { waitUntil } from './wait-until.ts';
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
 
 const header = {
   flags: entryFlag.brokerEncoded,
@@ -125,6 +130,37 @@ describe('storage 3.6: one scan serves all sessions that are behind on a shard',
     }
     // 3 MB in blocks of 256 KiB, and one more for those that came while the first was read.
     expect(read.mock.calls.length).toBeLessThan(20);
+    await kernel.stop();
+  });
+});
+
+describe('storage 3.4: what is committed', () => {
+  it('regression: the batches of committed entries stayed in memory while others were on their way', async () => {
+    const storage = await createMemoryStorage();
+    const kernel = await startKernel(storage);
+    const shard = await createShard(kernel, 'memory');
+    const { journal } = storage;
+    journal.durableUpTo = -1;
+    const stage = (text: string): WeakRef<LogBatch> => {
+      const batch = brokerBatch([text]);
+      shard.stage(batch);
+      return new WeakRef(batch);
+    };
+    const weak: WeakRef<LogBatch>[] = [];
+    for (let at = 0; at < 20; at++) {
+      weak.push(stage(`${at}`));
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    // The snapshot at the head of the segment, and all but the last batch.
+    journal.durableUpTo = 19;
+    journal.acknowledge(shard.id, lastSegment(storage, shard.id).id);
+    expect(shard.highWatermark).toBe(19);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    collect();
+    expect(weak.map((each) => each.deref() !== undefined)).toEqual([...Array(19).fill(false), true]);
+    journal.durableUpTo = undefined;
+    journal.acknowledge(shard.id, lastSegment(storage, shard.id).id);
+    expect(shard.highWatermark).toBe(20);
     await kernel.stop();
   });
 });

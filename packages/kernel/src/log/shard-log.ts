@@ -54,7 +54,8 @@ export class ShardLog {
   #config: TopicConfig;
   #durability: Durability;
   #staged: LogBatch[] = [];
-  #inflight: InflightEntry[] = [];
+  /** Null where an entry was committed. */
+  #inflight: (InflightEntry | null)[] = [];
   #inflightHead = 0;
   #nextOffset: Offset;
   #committed: Offset;
@@ -197,6 +198,8 @@ export class ShardLog {
     while (this.#inflightHead < inflight.length) {
       const entry = inflight[this.#inflightHead]!;
       if (entry.entry.entryId > ackedUpTo(ack, entry.entry.durability)) break;
+      // A committed entry must not stay in memory until the array is cut.
+      inflight[this.#inflightHead] = null;
       this.#inflightHead++;
       for (const batch of entry.batches) batches.push(batch);
       bytes += entry.entry.payloadBytes;

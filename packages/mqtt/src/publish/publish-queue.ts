@@ -115,6 +115,8 @@ export class PublishQueue extends TimerItem implements BatchListener {
         this.#stuck = true;
         break;
       }
+      // The batch must not stay in memory until the array is cut.
+      next.batch = null;
       this.#head++;
       this.#decided++;
       this.#outcomes.answered(next.packetId, next.qos, code);

@@ -1,0 +1,28 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { describe, expect, it } from 'vitest';
+import { TestLog } from '../../kernel/src/conformance/journal-client.ts';
+import { MemoryTail } from './memory-tail.ts';
+import { headerOf, TailEntry } from './tail-entry.ts';
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+
+describe('storage 3.4: the memory tail', () => {
+  it('regression: entries that left it stayed in memory until a thousand had', async () => {
+    const tail = new MemoryTail(0);
+    const log = new TestLog(7 as TestLog['shard'], 1);
+    const left: WeakRef<TailEntry>[] = [];
+    for (let at = 0; at < 20; at++) {
+      const entry = log.data(1, 1000, { bytes: 100_000 });
+      const place = { position: 0, generation: 1 };
+      tail.push(new TailEntry(entry.header, headerOf(entry)!, entry.payload, place));
+    }
+    for (let at = 0; at < 15; at++) left.push(new WeakRef(tail.shift()!));
+    // A weak reference holds until the end of the turn that made it.
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    collect();
+    expect(left.filter((each) => each.deref() !== undefined)).toEqual([]);
+    expect([tail.length, tail.at(0).entryId, tail.indexOf(19), tail.find(17)]).toEqual([5, 15, 4, 2]);
+  });
+});
