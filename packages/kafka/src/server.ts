@@ -107,9 +107,12 @@ export class KafkaAdapter implements Lifecycle {
   #watchOverdue(): void {
     const { clock } = this.#modules;
     const { idleMs, partialRequestMs } = this.#limits;
-    this.#overdue = clock.after(Math.min(overdueCheckMs, idleMs / 2, partialRequestMs / 2), () => {
+    const waitMs = Math.min(overdueCheckMs, idleMs / 2, partialRequestMs / 2);
+    const due = clock.monotonic() + waitMs;
+    this.#overdue = clock.after(waitMs, () => {
       const now = clock.monotonic();
-      for (const connection of this.#connections) connection.closeIfOverdue(now);
+      // After a pause of this process what clients sent meanwhile is not read yet: nobody is to blame for it.
+      if (now - due < waitMs) for (const connection of this.#connections) connection.closeIfOverdue(now);
       this.#watchOverdue();
     });
   }

@@ -24,7 +24,7 @@ beforeAll(async () => {
   process.on('unhandledRejection', note);
   kafka = await startKafka({
     maxRequestBytes: 8 * 1024 * 1024,
-    partialRequestMs: 500,
+    partialRequestMs: 1500,
     groups: { initialDelayMs: 0, sessionTimeoutMinMs: 1 },
   });
   const { id } = await kafka.kernel.topics.create('t', 2);
