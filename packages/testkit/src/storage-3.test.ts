@@ -149,17 +149,21 @@ describe('storage 3.4: what is committed', () => {
     const weak: WeakRef<LogBatch>[] = [];
     for (let at = 0; at < 20; at++) {
       weak.push(stage(`${at}`));
-      await new Promise((resolve) => setTimeout(resolve, 2));
+      // Each has an entry of its own, sent and received.
+      await waitUntil(() => shard.log.nextOffset === at + 1);
     }
-    // The snapshot at the head of the segment, and all but the last batch.
-    journal.durableUpTo = 19;
-    journal.acknowledge(shard.id, lastSegment(storage, shard.id).id);
+    const { id } = lastSegment(storage, shard.id);
+    await waitUntil(() => journal.entriesOf(id).filter(({ count }) => count > 0).length === 20);
+    // All but the last one is durable now.
+    journal.durableUpTo = journal.entriesOf(id).length - 2;
+    journal.acknowledge(shard.id, id);
     expect(shard.highWatermark).toBe(19);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    collect();
-    expect(weak.map((each) => each.deref() !== undefined)).toEqual([...Array(19).fill(false), true]);
+    await vi.waitFor(() => {
+      collect();
+      expect(weak.map((each) => each.deref() !== undefined)).toEqual([...Array(19).fill(false), true]);
+    });
     journal.durableUpTo = undefined;
-    journal.acknowledge(shard.id, lastSegment(storage, shard.id).id);
+    journal.acknowledge(shard.id, id);
     expect(shard.highWatermark).toBe(20);
     await kernel.stop();
   });

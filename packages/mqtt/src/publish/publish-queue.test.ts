@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { LogBatch } from '@robustmq/kernel';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { PublishQueue } from './publish-queue.ts';
 
 setFlagsFromString('--expose-gc');
@@ -25,9 +25,10 @@ it('regression: batches of publishes that were answered stayed in memory while o
   };
   for (let packetId = 1; packetId <= 30; packetId++) publish(packetId);
   expect([answered.length, queue.size]).toEqual([30, 1]);
-  await new Promise((resolve) => setTimeout(resolve, 5));
-  collect();
-  expect(weak.filter((each) => each.deref() !== undefined)).toEqual([]);
+  await vi.waitFor(() => {
+    collect();
+    expect(weak.filter((each) => each.deref() !== undefined)).toEqual([]);
+  });
   waiting.settle(null);
   expect([answered.at(-1), queue.size]).toEqual([31, 0]);
 });
