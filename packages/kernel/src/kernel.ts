@@ -259,10 +259,22 @@ export class Kernel implements Lifecycle {
           return topic === undefined || topic.internal ? null : this.topics.configOf(topic);
         },
         backlogBytesMax: this.#options.sessionBacklogBytes ?? 1024 * 1024 * 1024,
-        settled: async (id) => this.#shards.ready(id)?.copiesCommitted(),
+        settled: (id) => this.#copiesCommitted(id),
       },
       now,
     );
+  }
+
+  /**
+   * What a shard retains has its copies on disk. One that nobody has opened since a crash is opened for that: its newest
+   * records may be all there is of what they retain.
+   */
+  async #copiesCommitted(id: ShardId): Promise<void> {
+    const { image } = this.modules.metadata;
+    const record = image.shards.get(id);
+    const topic = record === undefined ? undefined : image.topics.get(record.topic);
+    if (topic === undefined || !this.topics.retains(topic)) return;
+    await (await this.openShard(id)).copiesCommitted();
   }
 
   #endTurn(): void {

@@ -106,6 +106,32 @@ describe('storage 4.3: the marker of retained copies', () => {
     expect(opened.retained!.records.get('r/a')!.value.toString()).toBe('state');
     await kernel.stop();
   });
+
+  it('is made before a shard is trimmed that nobody has opened since a crash', async () => {
+    const storage = await createMemoryStorage();
+    const options = { defaultTopicConfig: new Map([['retention.bytes', '0']]) };
+    const first = await startKernel(storage, options);
+    expect(await publishThrough(first, 'r/a', 'opens the shards', { retain: true })).toBe(0);
+    const shard = await first.openShard(first.subjects.forPublish('r/a').shard);
+    storage.journal.hold();
+    const published = publishThrough(first, 'r/a', 'state', { retain: true });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    storage.journal.release();
+    storage.journal.hold();
+    expect(await published).toBe(1);
+    shard.log.rollIfOld(Date.now() + 1e9);
+    await vi.waitFor(() => expect(lastSegment(storage, shard.id).baseOffset).toBe(2));
+    // The copy is lost with the process; the record is all there is of the state.
+    storage.journal.crash();
+    const second = await startKernel(storage, options);
+    await second.enforceRetention();
+    expect(recordOf(storage, shard.id).startOffset).toBe(2);
+    storage.journal.crash();
+    const kernel = await startKernel(storage, options);
+    const opened = await kernel.openShard(shard.id);
+    expect(opened.retained!.records.get('r/a')!.value.toString()).toBe('state');
+    await kernel.stop();
+  });
 });
 
 describe('storage 4.4: what is written of where sessions stand', () => {
