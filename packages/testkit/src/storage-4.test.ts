@@ -1,6 +1,7 @@
 import { RobustError, silentLogger, systemClock, systemRandom } from '@robustmq/core';
 import { createKafkaAdapter } from '@robustmq/kafka';
 import { deleteRecords, errorCodes, offsetCommit, offsetFetch } from '@robustmq/kafka-codec';
+import { topicKey } from '@robustmq/kernel';
 import type { KernelErrorCode, Metadata } from '@robustmq/kernel';
 import { SimClock } from '@robustmq/sim';
 import { describe, expect, it, vi } from 'vitest';
@@ -123,6 +124,10 @@ describe('storage 4.3: the marker of retained copies', () => {
     await vi.waitFor(() => expect(lastSegment(storage, shard.id).baseOffset).toBe(2));
     // The copy is lost with the process; the record is all there is of the state.
     storage.journal.crash();
+    const { topicsByName } = storage.metadata.image;
+    const beside = topicsByName.get(topicKey('system', `__retained/${shard.topic.id}`))!;
+    const copies = lastSegment(storage, beside.shards[shard.index]!);
+    storage.journal.loseTail(copies.id, 1);
     const second = await startKernel(storage, options);
     await second.enforceRetention();
     expect(recordOf(storage, shard.id).startOffset).toBe(2);
