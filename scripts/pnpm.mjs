@@ -15,7 +15,16 @@ function pnpmEntry() {
   if (!existsSync(join(home, 'package.json'))) {
     const npm = spawnSync(
       'npm',
-      ['install', '--no-save', '--no-audit', '--no-fund', '--prefix', tools, `pnpm@${version}`],
+      [
+        'install',
+        '--no-save',
+        '--no-audit',
+        '--no-fund',
+        '--loglevel=error',
+        '--prefix',
+        tools,
+        `pnpm@${version}`,
+      ],
       { stdio: ['ignore', 'inherit', 'inherit'], shell: process.platform === 'win32' },
     );
     if (npm.status !== 0) {

@@ -100,7 +100,9 @@ describe('a start that can not be', () => {
   });
 
   it('prints how it is used for an unknown command or option', async () => {
-    expect(await runRobustmq(['strat'])).toMatchObject({ code: usage });
+    const unknown = await runRobustmq(['strat']);
+    expect(unknown.code).toBe(usage);
+    expect(unknown.stderr).toContain('strat');
     const exit = await runRobustmq(['start', '--confg', 'x']);
     expect(exit.code).toBe(usage);
     expect(exit.stderr).toContain('confg');
@@ -120,6 +122,7 @@ describe('a start that can not be', () => {
     const exit = await start(config(port!));
     expect(exit).toMatchObject({ code: failed, stdout: '' });
     expect(exit.stderr).toContain(`127.0.0.1:${port} of listener kafka is in use`);
+    expect(exit.stderr).toContain('listeners.kafka.port');
     await new Promise<void>((resolve) => holder.close(() => resolve()));
     // The folder is free again and whole.
     const again = new ServerProcess(

@@ -1,6 +1,7 @@
 import { topicConfigKeys } from '@robustmq/kernel';
 import { z } from 'zod';
 import { configSchema } from './config-schema.ts';
+import { defaultTopicMessageBytes, defaultTopicShards } from './standalone.ts';
 
 /** What of a JSON Schema the reference shows. */
 interface SchemaNode {
@@ -53,7 +54,8 @@ export function configReference(): string {
       return `| \`${key.name}\` | ${key.default} | ${range}${when} |`;
     }),
     '',
-    '-1 means without bound. The default topic `mqtt` has a `retention.bytes` of its own (`topics.defaultRetentionBytes`).',
+    '-1 means without bound. The default topic `mqtt` is made with a `retention.bytes` (`topics.defaultRetentionBytes`) and a',
+    `\`max.message.bytes\` (${defaultTopicMessageBytes}) of its own. It has ${defaultTopicShards} shards, and the bound on bytes counts for each.`,
     '`cleanup.policy=compact` is refused until it exists.',
     '',
   ].join('\n');

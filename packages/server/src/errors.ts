@@ -44,10 +44,8 @@ export function listenFailed(listener: string, cause: unknown): Error {
 
 function listenProblem(listener: string, { code, where }: { code: string; where: string }): string {
   if (code === 'EADDRINUSE') {
-    return (
-      `${where} of listener ${listener} is in use. Stop what uses it, or give the listener another port in the ` +
-      'configuration.'
-    );
+    const key = listener === 'admin' ? 'admin.port' : `listeners.${listener}.port`;
+    return `${where} of listener ${listener} is in use. Stop what uses it, or set ${key} to another port.`;
   }
   if (code === 'EACCES')
     return `listener ${listener} may not bind ${where}: ports below 1024 need privileges.`;

@@ -9,7 +9,7 @@ const cli = cac('robustmq');
 
 cli
   .command('start', 'Run the standalone server: broker, metadata and journal in one process')
-  .option('--config <file>', 'YAML file; every key has a default')
+  .option('--config <file>', 'YAML file; docs/configuration.md has its keys, each with a default')
   .action(async (options: { config?: string }) => {
     const config = loadConfig(options.config ?? null, environment());
     // Loaded here, so that the other commands, and refusals, do not wait for the whole server.
@@ -41,6 +41,8 @@ cli.version('0.1.0');
 try {
   cli.parse(process.argv, { run: false });
   if (cli.matchedCommand === undefined && cli.options['help'] !== true && cli.options['version'] !== true) {
+    const [command] = cli.args;
+    if (command !== undefined) console.error(`robustmq: there is no command \`${command}\``);
     cli.outputHelp();
     process.exitCode = exitCodes.usage;
   } else await cli.runMatchedCommand();

@@ -16,8 +16,8 @@ import { journalLimitsOf } from './journal-limits.ts';
 /** The topic that takes every name without a topic of its own (docs/semantics.md 1.1). */
 const defaultTopic = 'mqtt';
 /** A message of 1 MiB fits with its name and properties, which Kafka's own default for a topic does not allow. */
-const defaultTopicMessageBytes = 1280 * 1024;
-const defaultTopicShards = 16;
+export const defaultTopicMessageBytes = 1280 * 1024;
+export const defaultTopicShards = 16;
 
 /** The storage and the kernel of one process that plays all roles, started, without any listener. */
 export interface Standalone {
