@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
 const packages = join(import.meta.dirname, '..', 'packages');
@@ -77,8 +77,13 @@ describe('architecture', () => {
       const wrong: string[] = [];
       for (const file of sources(join(folder, 'src'))) {
         const granted = file.endsWith('.test.ts') ? [...allowed, ...testArrows] : allowed;
-        for (const match of readFileSync(file, 'utf8').matchAll(/from '@robustmq\/([a-z-]+)/g)) {
+        const text = readFileSync(file, 'utf8');
+        for (const match of text.matchAll(/(?:from |import\()'@robustmq\/([a-z-]+)/g)) {
           if (match[1] !== name && !granted.includes(match[1]!)) wrong.push(`${file}: ${match[1]}`);
+        }
+        // Other packages are imported by name, never by a path into their folders.
+        for (const match of text.matchAll(/(?:from |import\()'(\.[^']*)'/g)) {
+          if (!resolve(file, '..', match[1]!).startsWith(`${folder}/`)) wrong.push(`${file}: ${match[1]}`);
         }
       }
       expect(wrong).toEqual([]);

@@ -1,7 +1,7 @@
 import type { Epoch, Offset, ShardId } from '@robustmq/core';
 import { SimClock, SimDisk, settle } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
-import { AppendRecorder, TestLog } from '../../kernel/src/conformance/journal-client.ts';
+import { AppendRecorder, TestLog } from '@robustmq/kernel/conformance';
 import { FakeMetadata, makeJournal } from './journal-fixture.ts';
 import type { JournalLimits } from './limits.ts';
 import type { LocalJournal } from './local-journal.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { openNodeDisk } from '@robustmq/disk';
 import { SimDisk } from '@robustmq/sim';
 import { describe, test } from 'vitest';
-import { journalClientConformance } from '../../kernel/src/conformance/journal-client.ts';
+import { journalClientConformance } from '@robustmq/kernel/conformance';
 import { startJournal } from './journal-fixture.ts';
 
 describe('in a simulated disk', () => {

@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it, vi } from 'vitest';
-import { TestLog } from '../../kernel/src/conformance/journal-client.ts';
+import { TestLog } from '@robustmq/kernel/conformance';
 import { MemoryTail } from './memory-tail.ts';
 import { headerOf, TailEntry } from './tail-entry.ts';
 

@@ -4,7 +4,7 @@ import { keyTokens } from '@robustmq/kernel';
 import type { SimOp } from '@robustmq/sim';
 import { SimClock, SimDisk } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
-import { AppendRecorder, TestLog } from '../../kernel/src/conformance/journal-client.ts';
+import { AppendRecorder, TestLog } from '@robustmq/kernel/conformance';
 import { FakeMetadata, startJournal } from './journal-fixture.ts';
 import type { JournalLimits } from './limits.ts';
 import type { LocalJournal } from './local-journal.ts';

@@ -2,7 +2,7 @@ import type { Epoch, Offset, RobustError, ShardId } from '@robustmq/core';
 import type { AppendEntry, SegmentRecord } from '@robustmq/kernel';
 import { SimClock, SimDisk, SimRandom } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
-import { AppendRecorder, TestLog } from '../../kernel/src/conformance/journal-client.ts';
+import { AppendRecorder, TestLog } from '@robustmq/kernel/conformance';
 import { FakeMetadata, startJournal } from './journal-fixture.ts';
 import type { JournalLimits } from './limits.ts';
 import type { LocalJournal } from './local-journal.ts';

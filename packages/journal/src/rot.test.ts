@@ -3,7 +3,7 @@ import type { AppendEntry, FenceAnswer, ReadAnswer } from '@robustmq/kernel';
 import { entryHeaderBytes } from '@robustmq/kernel';
 import { SimClock, SimDisk } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
-import { AppendRecorder, TestLog } from '../../kernel/src/conformance/journal-client.ts';
+import { AppendRecorder, TestLog } from '@robustmq/kernel/conformance';
 import { parseBlock } from './block-parser.ts';
 import { FakeMetadata, startJournal } from './journal-fixture.ts';
 import type { JournalLimits } from './limits.ts';

@@ -1,7 +1,7 @@
 import type { Epoch } from '@robustmq/core';
 import { SimClock, SimDisk } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
-import { AppendRecorder, TestLog } from '../../kernel/src/conformance/journal-client.ts';
+import { AppendRecorder, TestLog } from '@robustmq/kernel/conformance';
 import { decodeIndex, decodeTrailer, indexRowBytes, trailerBytes } from './footer.ts';
 import { FakeMetadata, startJournal } from './journal-fixture.ts';
 import type { JournalLimits } from './limits.ts';

@@ -4,7 +4,7 @@ import { encodeEntryHeader, entryCrcOf, keyTokens } from '@robustmq/kernel';
 import { BatchEncoder, codecs, compressBatch, RecordInput } from '@robustmq/record';
 import { SimClock, SimDisk } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
-import { AppendRecorder } from '../../kernel/src/conformance/journal-client.ts';
+import { AppendRecorder } from '@robustmq/kernel/conformance';
 import { FakeMetadata, startJournal } from './journal-fixture.ts';
 import type { LocalJournal } from './local-journal.ts';
 

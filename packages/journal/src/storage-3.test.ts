@@ -3,7 +3,7 @@ import { keyTokens } from '@robustmq/kernel';
 import { SimClock, SimDisk } from '@robustmq/sim';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { AppendRecorder, TestLog } from '../../kernel/src/conformance/journal-client.ts';
+import { AppendRecorder, TestLog } from '@robustmq/kernel/conformance';
 import { blockFilterBytesMax, BlockFilterBuilder, filterHolds, filterMatches } from './block-filter.ts';
 import { BlockIndex } from './block-index.ts';
 import {

@@ -4,7 +4,7 @@ import type { MetadataCommand, MetadataResult } from '@robustmq/kernel';
 import { MemoryStateStore, SimClock, SimDisk, SimRandom, settle } from '@robustmq/sim';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { metadataConformance } from '../../kernel/src/conformance/metadata.ts';
+import { metadataConformance } from '@robustmq/kernel/conformance';
 import type { LocalMetadataOptions } from './local-metadata.ts';
 import { LocalMetadata, openLocalMetadata } from './local-metadata.ts';
 import { MetadataState } from './state/metadata-state.ts';

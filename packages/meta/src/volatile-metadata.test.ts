@@ -1,5 +1,5 @@
 import { describe, test } from 'vitest';
-import { metadataConformance } from '../../kernel/src/conformance/metadata.ts';
+import { metadataConformance } from '@robustmq/kernel/conformance';
 import { createVolatileMetadata } from './volatile-metadata.ts';
 
 metadataConformance({ describe, test }, async ({ defaultTopic }) => ({
