@@ -1,8 +1,8 @@
 import { RobustError } from '@robustmq/core';
 import { errorCodes, zeroUuid } from '@robustmq/kafka-codec';
 import type { ErrorNumber } from '@robustmq/kafka-codec';
-import { parseTopicConfig, topicConfigKeys, validateTopicConfig } from '@robustmq/kernel';
-import type { KernelErrorCode, TopicConfigKey, TopicRecord } from '@robustmq/kernel';
+import { topicConfigKeys } from '@robustmq/kernel';
+import type { TopicConfigKey } from '@robustmq/kernel';
 import type { KafkaContext } from './adapter.ts';
 import { errorNumber } from './error-map.ts';
 import { findTopic } from './partitions.ts';
@@ -94,25 +94,12 @@ export async function changeTopic(
     if (known === undefined) return invalid(`${key} is no configuration of a topic`);
   }
   try {
-    if (validateOnly) checkTopicConfig(topic, changes);
+    if (validateOnly) topics.checkConfiguration(topic, changes);
     else await topics.configure(topic, changes);
     return configDone;
   } catch (error) {
     const errorMessage = error instanceof RobustError ? error.message : null;
     return { errorCode: errorNumber(error), errorMessage };
-  }
-}
-
-/** What the kernel checks before it changes a topic, without the change. */
-function checkTopicConfig(topic: TopicRecord, changes: ReadonlyMap<string, string | null>): void {
-  const values = new Map(topic.config);
-  for (const [name, value] of changes) {
-    if (value === null) values.delete(name);
-    else values.set(name, value);
-  }
-  validateTopicConfig(values);
-  if (parseTopicConfig(values).compact) {
-    throw new RobustError<KernelErrorCode>('TOPIC_CONFIG_INVALID', 'compaction is not available yet');
   }
 }
 

@@ -5,7 +5,7 @@ import { retainedTopic } from './folds/retained.ts';
 import { isBoundTopic } from './names/topic-naming.ts';
 import type { Metadata, MetadataCommand, TopicConfigValues, TopicRecord } from './ports/metadata.ts';
 import { topicKey } from './ports/metadata.ts';
-import { parseTopicConfig, validateTopicConfig } from './topic-config.ts';
+import { parseTopicConfig, topicConfigKeys, validateTopicConfig } from './topic-config.ts';
 import type { TopicConfig } from './topic-config.ts';
 
 /** The tenant of internal topics; no adapter can name it. */
@@ -133,6 +133,12 @@ export class Topics {
 
   /** Sets (or, with null, resets) configuration keys. */
   async configure(topic: TopicRecord, changes: ReadonlyMap<string, string | null>): Promise<void> {
+    this.checkConfiguration(topic, changes);
+    await this.#propose([{ kind: 'configureTopic', topic: topic.id, changes }]);
+  }
+
+  /** What `configure` checks, for callers that only want to know (a dry run). Metadata checks again. */
+  checkConfiguration(topic: TopicRecord, changes: ReadonlyMap<string, string | null>): void {
     const values = new Map(topic.config);
     for (const [name, value] of changes) {
       if (value === null) values.delete(name);
@@ -140,7 +146,35 @@ export class Topics {
     }
     validateTopicConfig(values);
     refuseCompaction(values);
-    await this.#propose([{ kind: 'configureTopic', topic: topic.id, changes }]);
+    if (topic.name === this.options.defaultTopic && parseTopicConfig(values).subjectBind) {
+      throw new RobustError<KernelErrorCode>(
+        'TOPIC_POLICY',
+        'the default topic takes every name; it cannot be bound to one',
+      );
+    }
+    for (const { name, fixed, default: fallback } of topicConfigKeys) {
+      if (fixed !== true) continue;
+      const changed = (topic.config.get(name) ?? fallback) !== (values.get(name) ?? fallback);
+      if (!changed || !this.#mayHoldData(topic)) continue;
+      throw new RobustError<KernelErrorCode>(
+        'TOPIC_CONFIG_INVALID',
+        `${name} is only changed while the topic is empty`,
+        { detail: { key: name } },
+      );
+    }
+  }
+
+  #mayHoldData(topic: TopicRecord): boolean {
+    const { shards } = this.#metadata.image;
+    const inMemory = this.configOf(topic).storage === 'memory';
+    return topic.shards.some((id) => {
+      const shard = shards.get(id);
+      if (shard === undefined) return false;
+      if (inMemory && shard.offsetLimit > shard.startOffset) return true;
+      return shard.segments.some(
+        ({ state, baseOffset, endOffset }) => state === 'open' || endOffset > baseOffset,
+      );
+    });
   }
 
   /** What `create` checks, for callers that only want to know (a dry run). */

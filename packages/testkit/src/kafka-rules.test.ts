@@ -16,6 +16,7 @@ import { codecs, compressBatch } from '@robustmq/record';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { batchOf, fetchFrom, produceTo, startKafka } from './kafka-fixture.ts';
 import type { KafkaFixture } from './kafka-fixture.ts';
+import { append, brokerBatch } from './kernel-fixture.ts';
 
 let kafka: KafkaFixture;
 let names = 0;
@@ -307,6 +308,17 @@ describe('CreateTopics', () => {
     expect(await create({ assignments })).toMatchObject({ errorCode: errorCodes.INVALID_REQUEST });
   });
 
+  it.each([
+    ['a replica at a broker that there is not', [{ partitionIndex: 0, brokerIds: [1, 2] }]],
+    ['another broker', [{ partitionIndex: 0, brokerIds: [2] }]],
+    ['no replica', [{ partitionIndex: 0, brokerIds: [] }]],
+    ['a gap', [0, 2].map((partitionIndex) => ({ partitionIndex, brokerIds: [1] }))],
+    ['a partition twice', [0, 0].map((partitionIndex) => ({ partitionIndex, brokerIds: [1] }))],
+  ])('refuses an assignment with %s: it was taken and not followed', async (_what, assignments) => {
+    const given = { numPartitions: -1, replicationFactor: -1, assignments };
+    expect(await create(given)).toMatchObject({ errorCode: errorCodes.INVALID_REPLICA_ASSIGNMENT });
+  });
+
   it('creates neither of two topics of one name', async () => {
     const one = { name: 'two', numPartitions: 1, replicationFactor: 1, assignments: [], configs: [] };
     const answer = await kafka.client.send(createTopics, 7, { topics: [one, one], timeoutMs: 1000 });
@@ -416,5 +428,15 @@ describe('configuration', () => {
     expect(config()).toEqual([['retention.ms', '5000']]);
     expect(await replace('segment.ms', '2000', false)).toBe(0);
     expect(config()).toEqual([['segment.ms', '2000']]);
+    // Whether a dry run and the change agree: fixed keys of a topic with records were only refused by the latter.
+    const { shards } = kafka.kernel.topics.byName(topic)!;
+    await append(await kafka.kernel.openShard(shards[0]!), brokerBatch(['record']));
+    for (const [name, value] of [
+      ['subject.bind', 'true'],
+      ['storage', 'memory'],
+    ] as const) {
+      expect(await replace(name, value, true)).toBe(errorCodes.INVALID_CONFIG);
+      expect(await replace(name, value, false)).toBe(errorCodes.INVALID_CONFIG);
+    }
   });
 });

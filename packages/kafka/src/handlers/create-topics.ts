@@ -35,6 +35,8 @@ async function create(context: KafkaContext, asked: Asked, validateOnly: boolean
       'give either an assignment or numbers of partitions and replicas',
     );
   }
+  const problem = assignmentProblem(context, asked.assignments);
+  if (problem !== null) return refusal(name, errorCodes.INVALID_REPLICA_ASSIGNMENT, problem);
   // Where data lies is the placement policy's business, and a topic's factor is the cluster's.
   if (replicationFactor !== -1 && replicationFactor !== 1) {
     return refusal(
@@ -56,6 +58,20 @@ async function create(context: KafkaContext, asked: Asked, validateOnly: boolean
     const message = error instanceof RobustError ? error.message : null;
     return refusal(name, errorNumber(error), message);
   }
+}
+
+/** A manual assignment says what is so anyway, or is refused: partitions from 0 on, each at this broker alone. */
+function assignmentProblem(context: KafkaContext, assignments: Asked['assignments']): string | null {
+  const { nodeId } = context.broker();
+  const partitions = new Set<number>();
+  for (const { partitionIndex, brokerIds } of assignments) {
+    if (brokerIds.length !== 1 || brokerIds[0] !== nodeId) return `the only replica is at broker ${nodeId}`;
+    partitions.add(partitionIndex);
+  }
+  for (let index = 0; index < assignments.length; index++) {
+    if (!partitions.has(index)) return 'partitions are numbered from 0 on without a gap';
+  }
+  return null;
 }
 
 const topicSource = 1;
