@@ -8,6 +8,7 @@ import { OneDataSet } from './one-data-set-fixture.ts';
 let world: OneDataSet;
 
 /** An optional dependency: it needs Node 20.19.4, this project 20.19.0. */
+// @ts-ignore: so it may not be there
 const platformatic = await import('@platformatic/kafka').catch(() => null);
 const kcat = hasCommand('kcat', ['-V']);
 const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const;
