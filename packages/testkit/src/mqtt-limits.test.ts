@@ -349,8 +349,8 @@ describe('a subscriber that stops reading (7, 46, 50)', () => {
     }, 5);
     await waitUntil(() => own.adapter.sessions.connected === 2, { timeoutMs: 15_000 });
     clearInterval(publishing);
-    // Time for another deadline of the one that takes something.
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+    // Time for another whole deadline (1.5 s) of the one that takes something.
+    await new Promise((resolve) => setTimeout(resolve, 2000));
     clearInterval(sipping);
     slow.resume();
     await slow.settled();

@@ -12,7 +12,7 @@ export interface DeliveryBatch {
   readonly epoch: Epoch;
   /** Offset of a row is `records.offset(row)`; -1 for the whole batch when it was not stored. */
   readonly baseOffset: Offset;
-  /** Whether a broker encoded it: only then the `mq` header of its records is trusted; else they count as QoS 2. */
+  /** Whether a broker encoded it: only then the `mq` header of its records is trusted; else they count as exactly once. */
   readonly brokerEncoded: boolean;
   readonly records: RecordTable;
   /** Per row; null where a record has no subject. */

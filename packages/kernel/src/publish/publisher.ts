@@ -41,7 +41,7 @@ export interface PublisherCounters {
 
 /**
  * Encodes what the adapters publish in one turn into one batch per shard, closed when the turn ends or at 256 KiB.
- * Costs per message: one encoder append and one cached match; watched by `bench` rows `qos0-pair` and `qos1-pairs`.
+ * Costs per message: one encoder append and one cached match; watched by `bench`, whose rows publish one message at a time.
  */
 export class Publisher {
   readonly counters: PublisherCounters = { messages: 0, uncaptured: 0 };

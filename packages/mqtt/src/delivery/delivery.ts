@@ -17,7 +17,7 @@ export interface DeliveryModules {
 /**
  * Takes records from the kernel and gives them to sessions: effective QoS 0 when the owner has appended them, QoS 1 and
  * 2 after the commit (docs/semantics.md 3.1, 3.2). Costs per record one decode and per receiver one copy of the encoded
- * packet; watched by the `bench` rows `qos0-pair`, `qos0-fanout` and `qos1-pairs`.
+ * packet; watched by the `bench` rows `mqtt-qos0`, `mqtt-fanout` and `mqtt-qos1`.
  */
 export class Delivery implements DeliveryPort {
   readonly #modules: DeliveryModules;

@@ -62,7 +62,7 @@ export class PublishHandler implements PublishOutcomes {
     return this.#queue.size + this.#session.inbound.recordedCount;
   }
 
-  /** A PUBLISH. Costs one look-up of its subject and one encoding; watched by the `bench` rows `qos0-pair`, `qos1-pairs`. */
+  /** A PUBLISH. Costs one look-up of its subject and one encoding; watched by the `bench` rows `mqtt-qos0`, `mqtt-qos1`. */
   accept(view: PublishView): void {
     const { context } = this.#connection;
     context.counters.publishesReceived++;
@@ -184,6 +184,7 @@ export class PublishHandler implements PublishOutcomes {
         this.#take(copy);
         connection.proceed();
       },
+      // The connection hears of it from the log, and the client, which has no answer, publishes again.
       () => undefined,
     );
   }

@@ -21,7 +21,7 @@ const encoderBytesKept = 16_384;
 /**
  * Makes records of what one connection publishes: all but the key, which the message's subject decides. A message
  * without properties and token gets a header block that was built once for its QoS and RETAIN: such a message costs no
- * allocation (10 ns; `bench` row `qos0-pair`). What `fill` leaves in a message is good until the next `fill` or until
+ * allocation (10 ns; `bench` row `mqtt-qos0`). What `fill` leaves in a message is good until the next `fill` or until
  * the view's buffer is let go of.
  */
 export class InboundMapping {

@@ -44,7 +44,7 @@ const aliasBytes = 3;
  * One record on its way to MQTT receivers. One object per adapter: `read` decodes a record for all of them, and what only
  * some need is made when the first asks: properties for MQTT 5, templates for fan-out. It refers to the batch until the
  * next `read` or `clear`. Reading a record that holds no header but `mq` takes 40 ns and allocates nothing;
- * `bench` row `fanout` watches it.
+ * `bench` row `mqtt-fanout` watches it.
  */
 export class OutboundMessage implements PropertySource {
   /** QoS it was published with: 2 if no broker encoded it (docs/semantics.md 2.4). */
