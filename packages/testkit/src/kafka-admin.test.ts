@@ -95,7 +95,7 @@ describe('every version of', () => {
   });
 
   it.each(versions(0, 3))(
-    'CreatePartitions v%i, kafka regression 6: one result per topic',
+    'kafka defect 6: CreatePartitions v%i has one result per topic',
     async (version) => {
       const name = `grown-${version}`;
       await kernel.topics.create(name, 2);
@@ -141,7 +141,7 @@ describe('every version of', () => {
     expect(answer).toMatchObject({ errorCode: 0, clusterId: 'test', brokers: [{ brokerId: 1, host, port }] });
   });
 
-  it.each(versions(0, 5))('DescribeLogDirs v%i, kafka regression 21: the key is there', async (version) => {
+  it.each(versions(0, 5))('kafka defect 21: DescribeLogDirs v%i is there', async (version) => {
     const answer = await client.send(describeLogDirs, version, { topics: null });
     expect(answer.results).toMatchObject([{ errorCode: 0 }]);
     expect(answer.results[0]?.topics.map((topic) => topic.name)).toContain('mqtt');
@@ -165,31 +165,34 @@ describe('every version of', () => {
     ]);
   });
 
-  it.each(versions(0, 4))('DescribeConfigs v%i, kafka regression 8: source and synonyms', async (version) => {
-    const name = `described-${version}`;
-    await kernel.topics.create(name, 1, new Map([['retention.ms', '5000']]));
-    const resource = (resourceType: number, resourceName: string, configurationKeys: string[] | null) => ({
-      resourceType,
-      resourceName,
-      configurationKeys,
-    });
-    const answer = await client.send(describeConfigs, version, {
-      resources: [resource(2, name, ['retention.ms']), resource(4, '1', null), resource(2, 'absent', null)],
-      ...(version >= 1 ? { includeSynonyms: true } : {}),
-    });
-    const [topic, broker, absent] = answer.results;
-    expect(topic?.configs).toHaveLength(1);
-    expect(topic?.configs[0]).toMatchObject({ name: 'retention.ms', value: '5000', isSensitive: false });
-    if (version >= 1) {
-      expect(topic?.configs[0]?.configSource).toBe(1);
-      expect(topic?.configs[0]?.synonyms.map((synonym) => synonym.value)).toEqual(['5000', '604800000']);
-    }
-    expect(broker?.configs.map((config) => config.name)).toContain('num.partitions');
-    expect(absent?.errorCode).toBe(errorCodes.UNKNOWN_TOPIC_OR_PARTITION);
-  });
+  it.each(versions(0, 4))(
+    'kafka defect 8, 21: DescribeConfigs v%i tells source and synonyms',
+    async (version) => {
+      const name = `described-${version}`;
+      await kernel.topics.create(name, 1, new Map([['retention.ms', '5000']]));
+      const resource = (resourceType: number, resourceName: string, configurationKeys: string[] | null) => ({
+        resourceType,
+        resourceName,
+        configurationKeys,
+      });
+      const answer = await client.send(describeConfigs, version, {
+        resources: [resource(2, name, ['retention.ms']), resource(4, '1', null), resource(2, 'absent', null)],
+        ...(version >= 1 ? { includeSynonyms: true } : {}),
+      });
+      const [topic, broker, absent] = answer.results;
+      expect(topic?.configs).toHaveLength(1);
+      expect(topic?.configs[0]).toMatchObject({ name: 'retention.ms', value: '5000', isSensitive: false });
+      if (version >= 1) {
+        expect(topic?.configs[0]?.configSource).toBe(1);
+        expect(topic?.configs[0]?.synonyms.map((synonym) => synonym.value)).toEqual(['5000', '604800000']);
+      }
+      expect(broker?.configs.map((config) => config.name)).toContain('num.partitions');
+      expect(absent?.errorCode).toBe(errorCodes.UNKNOWN_TOPIC_OR_PARTITION);
+    },
+  );
 
   it.each(versions(0, 1))(
-    'IncrementalAlterConfigs v%i, kafka regression 3: list operations',
+    'kafka defect 3: IncrementalAlterConfigs v%i knows list operations',
     async (version) => {
       const name = `altered-${version}`;
       await kernel.topics.create(name, 1);

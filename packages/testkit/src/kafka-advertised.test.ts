@@ -65,7 +65,7 @@ function probe(apiKey: number, version: number): Promise<string> {
 }
 
 describe('ApiVersions', () => {
-  it('says exactly what is implemented, and the documentation says the same', async () => {
+  it('kafka defect 20: says exactly what is implemented, and the documentation says the same', async () => {
     const client = await KafkaClient.connect(kafka.address());
     const answer = await client.send(apiVersions, 4, {});
     client.close();
@@ -84,7 +84,7 @@ describe('ApiVersions', () => {
     expect(await probe(apiVersions.key, -1)).toBe(`answered ${errorCodes.UNSUPPORTED_VERSION}`);
   });
 
-  it('versions around what is served end the connection', async () => {
+  it('kafka defect 20: versions around what is served end the connection', async () => {
     for (const { apiKey, max, serveMin } of advertised) {
       if (apiKey === apiVersions.key) continue;
       expect(await probe(apiKey, max + 1), `${apiKey} v${max + 1}`).toBe('closed');

@@ -34,7 +34,7 @@ async function produceTogether(topic: string, batches: readonly Buffer[]): Promi
 }
 
 describe('a fetch', () => {
-  it('kafka regression 1: from the middle of a batch gets the whole batch', async () => {
+  it('kafka defect 1: from the middle of a batch gets the whole batch', async () => {
     const topic = await newTopic();
     await produceTo(other, topic, batchOf(['a', 'b', 'c', 'd']));
     await produceTo(other, topic, batchOf(['e', 'f']));
@@ -239,7 +239,7 @@ describe('a long poll', () => {
   });
 });
 
-it('kafka regression 23: offsets are dense and in the order of the appends, over clients and partitions', async () => {
+it('kafka defect 23: offsets are dense and in the order of the appends, over clients and partitions', async () => {
   const topic = await newTopic(2);
   const answers = await Promise.all(
     Array.from({ length: 200 }, (_, index) =>

@@ -244,7 +244,7 @@ describe('an offset', () => {
     expect(await committed(groupId)).toBe(9);
   });
 
-  it('kafka regression 7: keeps its text and epoch', async () => {
+  it('kafka defect 7: keeps its text and epoch', async () => {
     const commit = {
       partitionIndex: 2,
       committedOffset: 4,
@@ -329,7 +329,7 @@ it('a client with a long id becomes a member whose id every version can tell', a
   connection.close();
 });
 
-it('kafka regression 11: members of chained groups survive overlapping rebalances', async () => {
+it('kafka defect 11: members of chained groups survive overlapping rebalances', async () => {
   const groups = ['chain-1', 'chain-2', 'chain-3'];
   const members = (
     await Promise.all(groups.map((group) => Promise.all([0, 1, 2].map(() => Member.create(group)))))

@@ -184,7 +184,7 @@ describe('every version of', () => {
 });
 
 describe('a restart', () => {
-  it('kafka regression 14: acknowledged offsets and a stable generation outlive the broker', async () => {
+  it('kafka defect 14: acknowledged offsets and a stable generation outlive the broker', async () => {
     const groupId = 'durable';
     const member = await joinAndSync(groupId);
     const partition = { partitionIndex: 1, committedOffset: 77, committedMetadata: 'm' };

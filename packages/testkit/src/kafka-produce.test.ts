@@ -421,7 +421,7 @@ describe('a topic with the time of append', () => {
   });
 });
 
-it('kafka regression 13: max.message.bytes of the topic is enforced as it is configured', async () => {
+it('kafka defect 13: max.message.bytes of the topic is enforced as it is configured', async () => {
   const topic = await newTopic({ 'max.message.bytes': '2000' });
   expect((await produceTo(kafka.client, topic, batchOf(['x'.repeat(1900)]))).errorCode).toBe(0);
   expect((await produceTo(kafka.client, topic, batchOf(['x'.repeat(2000)]))).errorCode).toBe(

@@ -55,7 +55,7 @@ async function deleteBelow(
 
 describe('ListOffsets', () => {
   it.each(Object.entries(codecs).filter(([name]) => name !== 'zstd'))(
-    'kafka regression 5: finds the first record at or after a time, also inside a batch (%s)',
+    'kafka defect 5: finds the first record at or after a time, also inside a batch (%s)',
     async (_, codec) => {
       const topic = await newTopic();
       const send = (...timestamps: number[]) =>
@@ -166,7 +166,7 @@ describe('OffsetForLeaderEpoch', () => {
 
 describe('Metadata', () => {
   it.each([0, 3, 4, 9, 13])(
-    'kafka regression 2: v%i creates what is asked for, with 4 partitions',
+    'kafka defect 2: v%i creates what is asked for, with 4 partitions',
     async (version) => {
       const name = `auto-${version}`;
       const { topics } = await kafka.client.send(metadata, version, { topics: [{ name }] });
@@ -194,7 +194,7 @@ describe('Metadata', () => {
     expect(topics.map(({ errorCode }) => errorCode)).toEqual(refused);
   });
 
-  it('kafka regression 15: a topic that is made again has another id, and the old one is unknown', async () => {
+  it('kafka defect 15: a topic that is made again has another id, and the old one is unknown', async () => {
     const name = await newTopic();
     await produceTo(kafka.client, name, batchOf(['old']));
     const idOf = async () =>
@@ -344,7 +344,7 @@ describe('CreateTopics', () => {
 });
 
 describe('configuration', () => {
-  it('DescribeConfigs shows every key with its source, type and default', async () => {
+  it('kafka defect 8: DescribeConfigs shows every key with its source, type and default', async () => {
     const topic = await newTopic({ 'retention.ms': '5000', 'message.timestamp.type': 'LogAppendTime' });
     const resources = [{ resourceType: 2, resourceName: topic, configurationKeys: null }];
     const answer = await kafka.client.send(describeConfigs, 4, { resources, includeSynonyms: true });

@@ -56,14 +56,14 @@ async function lose(client: MqttClient): Promise<void> {
 
 describe('keep alive', () => {
   for (const version of [3, 4, 5] as const) {
-    it(`closes a silent client after one and a half periods, not earlier, version ${version} (19)`, async () => {
+    it(`mqtt defect 19: closes a silent client after one and a half periods, not earlier, version ${version}`, async () => {
       const client = await broker.connect(version, { clientId: 'silent', keepAlive: 10, will: will() });
       await pass(14);
       expect(client.closed).toBe(false);
       await pass(2);
       if (version === 5) expect(await client.next('disconnect')).toMatchObject({ reasonCode: 0x8d });
       await client.whenClosed();
-      // MQTT 3 has no DISCONNECT from a server (52).
+      // MQTT 3 has no DISCONNECT from a server.
       expect(client.pending).toEqual([]);
       expect(await willsSeen()).toEqual(['gone']);
     });
@@ -78,7 +78,7 @@ describe('keep alive', () => {
     expect(client.closed).toBe(false);
   });
 
-  it('0 means no timeout (57)', async () => {
+  it('mqtt defect 57: 0 means no timeout', async () => {
     const client = await broker.connect(4, { clientId: 'patient', keepAlive: 0 });
     await pass(3600);
     expect(await client.settled()).toEqual([]);
@@ -133,7 +133,7 @@ describe('keep alive', () => {
 });
 
 describe('will', () => {
-  it('is not sent after DISCONNECT 0x00, and is after 0x04 (39)', async () => {
+  it('mqtt defect 39: is not sent after DISCONNECT 0x00, and is after 0x04', async () => {
     const polite = await broker.connect(5, { clientId: 'polite', will: will() });
     await polite.disconnect();
     expect(await willsSeen()).toEqual([]);
@@ -149,7 +149,7 @@ describe('will', () => {
 
   for (const version of [3, 4, 5] as const) {
     for (const qos of [0, 1, 2] as const) {
-      it(`is sent at QoS ${qos} when the connection of a version ${version} client breaks, once (39)`, async () => {
+      it(`mqtt defect 39: is sent at QoS ${qos} when the connection of a version ${version} client breaks, once`, async () => {
         const client = await broker.connect(version, { clientId: 'breaks', will: will({ qos }) });
         await lose(client);
         await pass(1);
@@ -164,7 +164,7 @@ describe('will', () => {
     }
   }
 
-  it('keeps its properties, and its delay is not among them (12, 39)', async () => {
+  it('mqtt defect 12, 39: keeps its properties, and its delay is not among them', async () => {
     const properties = {
       willDelay: 1,
       payloadFormat: 1,
@@ -259,7 +259,7 @@ describe('semantics 5.2: will delay', () => {
   });
 });
 
-describe('semantics 5.2: wills over the death of the broker (28)', () => {
+describe('semantics 5.2, mqtt defect 28: wills over the death of the broker', () => {
   for (const how of ['restart', 'crash'] as const) {
     it(`wait for the grace after a ${how}, and come once`, async () => {
       await broker.connect(5, { clientId: 'c', will: will(), properties: { sessionExpiry: 1000 } });
@@ -372,7 +372,7 @@ describe('session expiry', () => {
 });
 
 describe('message expiry', () => {
-  it('goes down by the time spent in the broker, live, queued and retained (15, 34)', async () => {
+  it('mqtt defect 15, 34: goes down by the time spent in the broker, live, queued and retained', async () => {
     const reader = await broker.connect(5, {
       clientId: 'r',
       cleanStart: false,
@@ -420,7 +420,7 @@ describe('message expiry', () => {
     expect(await back.receiveTexts(1)).toEqual(['new']);
   });
 
-  it('ends a message that is queued or retained, and 0 at once (24)', async () => {
+  it('mqtt defect 24: ends a message that is queued or retained, and 0 at once', async () => {
     const session = { clientId: 'r', cleanStart: false, properties: { sessionExpiry: 1000 } };
     const reader = await broker.connect(5, session);
     await reader.subscribe('expires/#', 1);
@@ -450,7 +450,7 @@ describe('message expiry', () => {
   });
 });
 
-describe('takeover (14, 37)', () => {
+describe('mqtt defect 14, 37: takeover', () => {
   for (const version of [3, 4, 5] as const) {
     it(`closes the old connection with 0x8E before the new CONNACK, old one of version ${version}`, async () => {
       const first = await broker.connect(version, { clientId: 'twin', cleanStart: false });
@@ -482,7 +482,7 @@ describe('takeover (14, 37)', () => {
     expect(await willsSeen()).toEqual(['gone']);
   });
 
-  it('loses no message that comes meanwhile (29)', async () => {
+  it('mqtt defect 29: loses no message that comes meanwhile', async () => {
     const session = { clientId: 'twin', cleanStart: false, properties: { sessionExpiry: 100 } };
     let current = await broker.connect(5, session);
     await current.subscribe('busy/#', 1);

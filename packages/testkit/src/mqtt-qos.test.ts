@@ -31,7 +31,7 @@ for (const version of versions) {
     for (const published of [0, 1, 2] as const) {
       for (const granted of [0, 1, 2] as const) {
         const effective = Math.min(published, granted);
-        it(`delivers at ${effective} what is published at ${published} and granted at ${granted} (32)`, async () => {
+        it(`mqtt defect 32: delivers at ${effective} what is published at ${published} and granted at ${granted}`, async () => {
           const topic = `qos/${version}/${published}/${granted}`;
           const subscriber = await broker.connect(version, { clientId: `s${version}${published}${granted}` });
           const publisher = await broker.connect(version, { clientId: `p${version}${published}${granted}` });
@@ -78,7 +78,7 @@ for (const version of versions) {
       expect(rest).toEqual(Array.from({ length: count - most }, (_, at) => String(most + at)));
     });
 
-    it('keeps the order of one publisher at every QoS, over all shards', async () => {
+    it('mqtt defect 48: keeps the order of one publisher at every QoS, over all shards', async () => {
       const subscriber = await broker.connect(version, { clientId: `order${version}` });
       const publisher = await broker.connect(version, { clientId: `order-p${version}` });
       await subscriber.subscribe(`order/${version}/#`, 2);
@@ -132,7 +132,7 @@ describe('acknowledgements', () => {
     expect((await client.next('pubcomp')).reasonCode).toBe(0);
   });
 
-  it('semantics 4.2: a second PUBLISH with an open packet id gets another PUBREC and is no second message (18)', async () => {
+  it('semantics 4.2, mqtt defect 18: a second PUBLISH with an open packet id gets another PUBREC and is no second message', async () => {
     const subscriber = await broker.connect(5, { clientId: 'again-s' });
     await subscriber.subscribe('again', 2);
     const client = await broker.connect(5, { clientId: 'again' });
@@ -171,7 +171,7 @@ describe('acknowledgements', () => {
 });
 
 describe('Receive Maximum of the server', () => {
-  it('is announced, and one more publish closes a version 5 client with 0x93 (21)', async () => {
+  it('mqtt defect 21: is announced, and one more publish closes a version 5 client with 0x93', async () => {
     const { client, connack } = await broker.connectWith(5, { clientId: 'greedy' });
     expect(connack.properties.receiveMaximum).toBe(20);
     broker.storage.journal.hold();
@@ -209,7 +209,7 @@ describe('Receive Maximum of the server', () => {
 });
 
 describe('a receiver that never acknowledges', () => {
-  it('still gets PINGRESP and SUBACK (56)', async () => {
+  it('mqtt defect 56: still gets PINGRESP and SUBACK', async () => {
     const subscriber = await broker.connect(5, { clientId: 'mute', properties: { receiveMaximum: 2 } });
     await subscriber.subscribe('mute', 1);
     const client = await broker.connect(5, { clientId: 'mute-p' });

@@ -8,7 +8,7 @@ import { waitUntil } from './wait-until.ts';
 const text = (message: PublishPacket): string => Buffer.from(message.payload).toString();
 
 describe('what other brokers do wrong', () => {
-  it('a wildcard filter granted QoS 1 gets a QoS 2 message at QoS 1 (4)', async () => {
+  it('mqtt defect 4: a wildcard filter granted QoS 1 gets a QoS 2 message at QoS 1', async () => {
     await using broker = await MqttBroker.start();
     const client = await broker.connect(4, { clientId: 'c' });
     await client.subscribe('a/+', 1);
@@ -18,7 +18,7 @@ describe('what other brokers do wrong', () => {
     expect((await client.receive(1))[0]!.qos).toBe(1);
   });
 
-  it('QoS 1 messages to a clean session are tracked until PUBACK, and not sent again without a new connection (9)', async () => {
+  it('mqtt defect 9: QoS 1 messages to a clean session are tracked until PUBACK, and not sent again without a new connection', async () => {
     await using broker = await MqttBroker.start();
     const client = await broker.connect(5, { clientId: 'c', properties: { receiveMaximum: 2 } });
     await client.subscribe('t', 1);
@@ -33,7 +33,7 @@ describe('what other brokers do wrong', () => {
     expect((await client.receiveTexts(1))[0]).toBe('3');
   });
 
-  it('CONNECT, SUBSCRIBE and DISCONNECT of a clean session write nothing (49)', async () => {
+  it('mqtt defect 49: CONNECT, SUBSCRIBE and DISCONNECT of a clean session write nothing', async () => {
     await using broker = await MqttBroker.start();
     // The shards that `#` can match are opened at their first use.
     const first = await broker.connect(5, { clientId: 'first' });
@@ -51,7 +51,7 @@ describe('what other brokers do wrong', () => {
     broker.storage.journal.release();
   });
 
-  it('no message is skipped after attempts that failed: the client comes back a hundred times (47)', async () => {
+  it('mqtt defect 47: no message is skipped after attempts that failed: the client comes back a hundred times', async () => {
     await using broker = await MqttBroker.start();
     const session = { clientId: 'c', cleanStart: false, properties: { sessionExpiry: 60 } };
     let client = await broker.connect(5, session);
@@ -67,7 +67,7 @@ describe('what other brokers do wrong', () => {
     expect(await client.receiveTexts(3)).toEqual(['1', '2', '3']);
   });
 
-  it('50 shards written from 50 connections at once make progress (62)', async () => {
+  it('mqtt defect 62: 50 shards written from 50 connections at once make progress', async () => {
     await using broker = await MqttBroker.start();
     await broker.kernel.topics.create('wide', 50, new Map([['subject.bind', 'true']]));
     const reader = await broker.connect(5, { clientId: 'reader' });
@@ -88,7 +88,7 @@ describe('what other brokers do wrong', () => {
     }
   });
 
-  it('idle kept sessions cost no timer each (31)', async () => {
+  it('mqtt defect 31: idle kept sessions cost no timer each', async () => {
     const clock = new SimClock();
     await using broker = await MqttBroker.start({ clock });
     const before = clock.pending;

@@ -40,7 +40,7 @@ async function publishAll(
 for (const how of ['restart', 'crash'] as const) {
   for (const version of [3, 4, 5] as const) {
     describe(`a kept session of version ${version} over a ${how} of the broker`, () => {
-      it('has its subscriptions, queued messages and new ones (60)', async () => {
+      it('mqtt defect 60: has its subscriptions, queued messages and new ones', async () => {
         await using broker = await MqttBroker.start();
         const first = (await connectKept(broker, version, 'client')).client;
         expect(await first.subscribe(['kept/#', 'other'], 1)).toEqual([1, 1]);
@@ -128,7 +128,7 @@ for (const how of ['restart', 'crash'] as const) {
         expect(await client.settled()).toEqual([]);
       });
 
-      it('ends where it was unsubscribed, and where the session is started clean (36)', async () => {
+      it('mqtt defect 36: ends where it was unsubscribed, and where the session is started clean', async () => {
         await using broker = await MqttBroker.start();
         const first = (await connectKept(broker, version, 'client')).client;
         await first.subscribe(['gone', 'stays'], 1);
@@ -353,7 +353,7 @@ describe('queued messages of a deleted topic', () => {
 });
 
 describe('a backlog', () => {
-  it('reaches a client that keeps its window nearly full, and acknowledges the oldest when the next has come', async () => {
+  it('mqtt defect 8: reaches a client that keeps its window nearly full, and acknowledges the oldest when the next has come', async () => {
     await using broker = await MqttBroker.start();
     const window = 10;
     const session = {
@@ -379,7 +379,7 @@ describe('a backlog', () => {
     expect(seen).toEqual(all);
   });
 
-  it('in flight and as large as it may be is sent again without more memory than a connection may hold (8)', async () => {
+  it('mqtt defect 8: in flight and as large as it may be is sent again without more memory than a connection may hold', async () => {
     const unsentBytesMax = 256 * 1024;
     await using broker = await MqttBroker.start({ limits: { unsentBytesMax } });
     const first = (await connectKept(broker, 5, 'heavy')).client;

@@ -56,7 +56,7 @@ async function publish(topic: string, payload: string, qos: Qos = 1, retain = fa
   await publisher.next('pubcomp');
 }
 
-describe('wildcards (35)', () => {
+describe('mqtt defect 35: wildcards', () => {
   const cases: readonly (readonly [filter: string, name: string, matches: boolean])[] = [
     ['#', 'a/b', true],
     ['#', '/', true],
@@ -109,8 +109,8 @@ describe('wildcards (35)', () => {
   });
 });
 
-describe('overlapping filters (5, 10, 26)', () => {
-  it('one copy with the highest QoS and all identifiers', async () => {
+describe('overlapping filters', () => {
+  it('mqtt defect 10, 26: one copy with the highest QoS and all identifiers', async () => {
     const top = tree();
     const client = await broker.connect(5, { clientId: 'overlap' });
     await client.subscribe(`${top}/#`, 0, { id: 1, packetId: 1 });
@@ -123,7 +123,7 @@ describe('overlapping filters (5, 10, 26)', () => {
     expect([...messages[0]!.properties.subscriptionIdentifiers!].sort()).toEqual([1, 2, 268_435_455]);
   });
 
-  it('at QoS 0 and 1 the message comes once, at QoS 1, to a version 3 client as well', async () => {
+  it('mqtt defect 5: at QoS 0 and 1 the message comes once, at QoS 1, to a version 3 client as well', async () => {
     const top = tree();
     const client = await broker.connect(4, { clientId: 'overlap4' });
     await client.subscribe(`${top}/#`, 0, 1);
@@ -154,7 +154,7 @@ describe('overlapping filters (5, 10, 26)', () => {
     await publish(`${top}/1`, '6', 1);
     const inOrder = ['retained', 'unacknowledged', '5', '6'];
     expect((await all(client, (messages) => messages.length >= 4)).map(text)).toEqual(inOrder);
-    // It began between what was sent and what is committed. What was QoS 0 and not retained is over (36); what is
+    // It began between what was sent and what is committed. What was QoS 0 and not retained is over; what is
     // about to be retained, or acknowledged, is not.
     const rest = await all(late, (messages) => messages.length >= 4);
     expect(rest.map(text)).toEqual(inOrder);
@@ -220,7 +220,7 @@ describe('subscription options', () => {
     expect(flags.sort()).toEqual(['atrue', 'atrue', 'bfalse', 'bfalse', 'afalse', 'afalse'].sort());
   });
 
-  it('shared subscriptions are refused as announced', async () => {
+  it('mqtt defect 42, 45: shared subscriptions are refused as announced, and the filters beside them granted', async () => {
     const { client, connack } = await broker.connectWith(5, { clientId: 'share' });
     expect(connack.properties.sharedSubscriptionsAvailable).toBe(false);
     expect(await client.subscribe(['$share/g/a', 'a/ok'], 1)).toEqual([0x9e, 1]);
@@ -240,7 +240,7 @@ describe('subscription options', () => {
 });
 
 describe('retained messages', () => {
-  it('come with RETAIN, their QoS and the properties of the publisher (33)', async () => {
+  it('mqtt defect 33: come with RETAIN, their QoS and the properties of the publisher', async () => {
     const top = tree();
     const userProperties: UserProperty[] = [
       ['b', '1'],
@@ -301,7 +301,7 @@ describe('retained messages', () => {
   });
 
   for (const granted of [0, 1, 2] as const) {
-    it(`more than the window come completely, before live ones, without a gap, at QoS ${granted} (25)`, async () => {
+    it(`mqtt defect 25: more than the window come completely, before live ones, without a gap, at QoS ${granted}`, async () => {
       const top = tree();
       const many = 300;
       for (let at = 0; at < many; at++) await publish(`${top}/${at}`, 'old', 1, true);
@@ -518,7 +518,7 @@ describe('topic aliases', () => {
     }
   });
 
-  it('to a client name the topic once, then stand for it, at every QoS and for held packets', async () => {
+  it('mqtt defect 11: to a client name the topic once, then stand for it, at every QoS and for held packets', async () => {
     const top = tree();
     const reader = await broker.connect(5, {
       clientId: 'alias-out',

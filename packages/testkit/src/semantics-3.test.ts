@@ -168,7 +168,7 @@ describe('semantics 3.4: subscriptions begin and end at an offset', () => {
     expect((await stays.next('suback')).reasonCodes).toEqual([1]);
   });
 
-  it('nothing from before it is delivered, everything from its beginning on is', async () => {
+  it('mqtt defect 36: nothing from before it is delivered, everything from its beginning on is', async () => {
     await using broker = await MqttBroker.start();
     const publisher = await broker.connect(5, { clientId: 'p' });
     await publishAll(publisher, 'begin/a', numbers(0, 5));
@@ -306,7 +306,7 @@ describe('semantics 3.7: a connection that does not read', () => {
   const limits = { unsentBytesMax: 64 * 1024, stalledMs: 400 };
   const payload = Buffer.alloc(64 * 1024, 98);
 
-  it('leaves the live path, costs nobody else anything, is closed in the end, and finds its messages', async () => {
+  it('mqtt defect 7, 46: leaves the live path, costs nobody else anything, is closed in the end, and finds its messages', async () => {
     await using broker = await MqttBroker.start({ limits });
     const slow = await broker.connect(5, kept('slow'));
     const quick = await broker.connect(5, { clientId: 'quick' });

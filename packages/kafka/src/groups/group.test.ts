@@ -256,7 +256,7 @@ describe('a rebalance', () => {
     expect(game.seen).toEqual(['sync b-2 REBALANCE_IN_PROGRESS []', 'PreparingRebalance']);
   });
 
-  it('kafka regression 10: a member that leaves causes one rebalance', () => {
+  it('kafka defect 10: a member that leaves causes one rebalance', () => {
     expect(game.leave('b-2')).toBe('NONE');
     expect(game.leave('b-2')).toBe('UNKNOWN_MEMBER_ID');
     expect(game.seen).toEqual(['PreparingRebalance']);
@@ -271,7 +271,7 @@ describe('a rebalance', () => {
     expect(game.group.generation).toBe(3);
   });
 
-  it('kafka regression 11: members outlive overlapping rebalances', () => {
+  it('kafka defect 11: members outlive overlapping rebalances', () => {
     game.join('c');
     game.join('a', { memberId: 'a-1' });
     game.join('d');

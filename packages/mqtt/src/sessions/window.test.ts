@@ -11,7 +11,7 @@ function emptyWindow(logged: boolean): Window {
 
 describe('packet ids to a client', () => {
   for (const logged of [true, false]) {
-    it(`never name two messages at once, also after wrapping round (20), ${logged ? '' : 'not '}logged`, () => {
+    it(`mqtt defect 20: never name two messages at once, also after wrapping round, ${logged ? '' : 'not '}logged`, () => {
       const window = emptyWindow(logged);
       const held = window.add(1, false, source);
       const seen = new Set<number>();
