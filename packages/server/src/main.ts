@@ -4,6 +4,7 @@ import { cac } from 'cac';
 import { acceptLoss, defaultAdminUrl } from './admin-client.ts';
 import { loadConfig } from './config.ts';
 import { exitCodes, usageError } from './errors.ts';
+import { paceHeap } from './heap-pacing.ts';
 
 const cli = cac('robustmq');
 
@@ -14,6 +15,7 @@ cli
     const config = loadConfig(options.config ?? null, environment());
     // Loaded here, so that the other commands, and refusals, do not wait for the whole server.
     const { runServer } = await import('./run-server.ts');
+    paceHeap();
     await runServer(config);
   });
 
