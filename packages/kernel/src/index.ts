@@ -6,7 +6,7 @@ export { Dispatcher } from './delivery/dispatcher.ts';
 export type { RecordTaker } from './delivery/record-lookup.ts';
 export { RecordLookup } from './delivery/record-lookup.ts';
 export type { KernelErrorCode } from './errors.ts';
-export type { FoldItem, FoldKind, FoldRecord } from './folds/fold-kind.ts';
+export type { FoldItem, FoldKind, FoldRecord, WaitingReader } from './folds/fold-kind.ts';
 export { FoldShard } from './folds/fold-shard.ts';
 export { Fold, Folds } from './folds/folds.ts';
 export type { ProducerBatch, SequenceVerdict } from './folds/producer-table.ts';

@@ -24,6 +24,7 @@ import type { Shard } from './shards/shard.ts';
 import { ShardTable } from './shards/shard-table.ts';
 import type { TopicsOptions } from './topics.ts';
 import { Topics } from './topics.ts';
+import { WaitingReaders } from './waiting-readers.ts';
 
 export interface KernelOptions {
   readonly nodeId: NodeId;
@@ -71,6 +72,7 @@ export class Kernel implements Lifecycle {
   readonly modules: KernelModules;
   readonly #options: KernelOptions;
   readonly #shards: ShardTable;
+  readonly #waiting: WaitingReaders;
   #unwatch: () => void = () => undefined;
   #retention: Timer | null = null;
   #started = false;
@@ -139,6 +141,11 @@ export class Kernel implements Lifecycle {
       },
     );
     this.folds = new Folds(this.topics, (id) => this.#shards.modulesOf(id), logger);
+    this.#waiting = new WaitingReaders({
+      folds: this.folds,
+      defaultTopic,
+      openShard: (id) => this.openShard(id),
+    });
     this.lookup = new RecordLookup(new BatchDecoder(this.router, this.subjects, decompress));
     this.catchUp = new CatchUp({
       clock,
@@ -233,6 +240,12 @@ export class Kernel implements Lifecycle {
       );
     }
     await shard.copiesCommitted();
+    if (this.folds.complete) {
+      // Not held up by it: who could not be asked counts as truncated.
+      await this.#passReaders(shard.id, offset).catch((error: Error) =>
+        this.modules.logger.warn({ error, shard: shard.id }, 'records are deleted unasked'),
+      );
+    }
     const [result] = await this.modules.metadata.propose([
       { kind: 'trimShard', shard: shard.id, startOffset: offset },
     ]);
@@ -254,6 +267,7 @@ export class Kernel implements Lifecycle {
         metadata,
         logger,
         floors: () => this.folds.floors(),
+        pass: (id, to) => this.#passReaders(id, to),
         configOf: (record) => {
           const topic = metadata.image.topics.get(record.topic);
           return topic === undefined || topic.internal ? null : this.topics.configOf(topic);
@@ -263,6 +277,13 @@ export class Kernel implements Lifecycle {
       },
       now,
     );
+  }
+
+  async #passReaders(id: ShardId, to: Offset): Promise<Offset> {
+    const { image } = this.modules.metadata;
+    const record = image.shards.get(id);
+    const topic = record === undefined ? undefined : image.topics.get(record.topic);
+    return topic === undefined ? Infinity : this.#waiting.pass(id, topic, to);
   }
 
   /**

@@ -47,37 +47,75 @@ export interface RetentionModules {
   /** Effective configuration of the shard's topic; null where retention does not apply (internal topics). */
   configOf(record: ShardRecord): TopicConfig | null;
   floors(): ReadonlyMap<ShardId, Offset>;
+  /**
+   * Lets readers that wait pass what is not for them, up to an offset. Resolves to the lowest offset that one of them
+   * still needs, infinite when none does; rejects when that is not known.
+   */
+  pass(shard: ShardId, to: Offset): Promise<Offset>;
   readonly backlogBytesMax: number;
   /** Resolves when nothing needs the records of a shard that `floors` does not name; rejects when that is not known. */
   settled(shard: ShardId): Promise<void>;
 }
 
+/** A shard that retention wants shorter, and how short, cursors aside. */
+interface Due {
+  readonly shard: ShardId;
+  readonly config: TopicConfig;
+  readonly wanted: Offset;
+}
+
+type Trim = Extract<MetadataCommand, { kind: 'trimShard' }>;
+
 /** One pass over all shards: proposes every trim that is due in one call. */
 export async function trimDue(modules: RetentionModules, now: number): Promise<void> {
-  const due = trimsDue(modules, now);
-  const settled = await Promise.allSettled(due.map(({ shard }) => modules.settled(shard)));
-  const commands = due.filter((_, at) => settled[at]!.status === 'fulfilled');
-  if (commands.length < due.length)
-    modules.logger.warn({ shards: due.length - commands.length }, 'trims wait');
+  const due = shardsDue(modules, now);
+  if (due.length === 0) return;
+  const needed = new Map<ShardId, Offset>();
+  for (const { shard, wanted } of due) {
+    // One after the other: each may have thousands of readers to ask for.
+    const lowest = await modules.pass(shard, wanted).catch(() => null);
+    if (lowest !== null) needed.set(shard, lowest);
+  }
+  const trims = trimsOf(modules, due, needed, now);
+  const settled = await Promise.allSettled(trims.map(({ shard }) => modules.settled(shard)));
+  const commands = trims.filter((_, at) => settled[at]!.status === 'fulfilled');
+  const waiting = due.length - needed.size + trims.length - commands.length;
+  if (waiting > 0) modules.logger.warn({ shards: waiting }, 'trims wait');
   if (commands.length === 0) return;
   for (const result of await modules.metadata.propose(commands)) {
     if (result instanceof Error) modules.logger.warn({ error: result }, 'a trim was refused');
   }
 }
 
-type Trim = Extract<MetadataCommand, { kind: 'trimShard' }>;
-
-function trimsDue(modules: RetentionModules, now: number): Trim[] {
-  const floors = modules.floors();
-  const due: Trim[] = [];
+function shardsDue(modules: RetentionModules, now: number): Due[] {
+  const due: Due[] = [];
   for (const record of modules.metadata.image.shards.values()) {
     if (record.segments.length === 0) continue;
     const config = modules.configOf(record);
     if (config === null || !config.deleteOld) continue;
-    const offset = floors.get(record.id);
-    const floor = offset === undefined ? null : { offset, backlogBytesMax: modules.backlogBytesMax };
-    const startOffset = retainedFrom(record, config, now, floor);
-    if (startOffset > record.startOffset) due.push({ kind: 'trimShard', shard: record.id, startOffset });
+    const wanted = retainedFrom(record, config, now, null);
+    if (wanted > record.startOffset) due.push({ shard: record.id, config, wanted });
   }
   return due;
+}
+
+/** `needed`: by shard, what waiting readers need; a shard that is not in it is left alone. */
+function trimsOf(
+  modules: RetentionModules,
+  due: readonly Due[],
+  needed: ReadonlyMap<ShardId, Offset>,
+  now: number,
+): Trim[] {
+  const { metadata, backlogBytesMax } = modules;
+  const floors = modules.floors();
+  const trims: Trim[] = [];
+  for (const { shard, config } of due) {
+    const record = metadata.image.shards.get(shard);
+    const lowest = needed.get(shard);
+    if (record === undefined || lowest === undefined) continue;
+    const offset = Math.min(lowest, floors.get(shard) ?? Infinity);
+    const startOffset = retainedFrom(record, config, now, { offset, backlogBytesMax });
+    if (startOffset > record.startOffset) trims.push({ kind: 'trimShard', shard, startOffset });
+  }
+  return trims;
 }

@@ -1,7 +1,7 @@
 import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
 import { createKafkaAdapter } from '@robustmq/kafka';
 import { errorCodes, fetch } from '@robustmq/kafka-codec';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { KafkaClient } from './kafka-client.ts';
 import { append, brokerBatch, createShard } from './kernel-fixture.ts';
 import { createMemoryStorage, startKernel } from './memory-kernel.ts';
@@ -52,6 +52,113 @@ describe('semantics 6.1: trimming and the cursors of kept sessions', () => {
     expect(start).toBeLessThan(35);
     expect(truncated).toBe(1);
     expect(texts).toEqual(Array.from({ length: 40 - start }, (_, at) => String(start + at)));
+  });
+});
+
+describe('storage 4.4: trimming asks the filters of what it passes', () => {
+  const small = new Map([
+    ['subject.bind', 'true'],
+    ['segment.bytes', String(mebibyte)],
+    ['retention.bytes', String(mebibyte)],
+  ]);
+
+  /** 20 messages of 200 kB; retention is due behind them. */
+  async function fill(broker: MqttBroker, topic: string): Promise<void> {
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    for (let at = 0; at < 20; at++)
+      await publisher.publishAcknowledged({ topic, payload: `${at}`.padEnd(200_000) });
+    await publisher.disconnect();
+  }
+
+  /** Kept sessions that subscribe and go. */
+  async function leave(broker: MqttBroker, filters: Record<string, string>): Promise<void> {
+    for (const [clientId, filter] of Object.entries(filters)) {
+      const client = await broker.connect(5, { ...kept, clientId });
+      expect(await client.subscribe(filter, 1)).toEqual([1]);
+      await client.disconnect();
+    }
+  }
+
+  it('a session for which there is nothing holds back nothing, moves on, and misses nothing', async () => {
+    await using broker = await MqttBroker.start();
+    const topic = await broker.kernel.topics.create('held', 1, small);
+    await leave(broker, { a: 'held/quiet/+', b: 'held/x/y', c: 'elsewhere/#' });
+    await fill(broker, 'held/loud/1');
+    await broker.kernel.enforceRetention();
+    const shard = await broker.kernel.openShard(topic.shards[0]!);
+    const start = shard.startOffset;
+    expect(start).toBeGreaterThan(10);
+    // It is written where they stand now.
+    await broker.restart();
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    await publisher.publishAcknowledged({ topic: 'held/quiet/1', payload: 'for a' });
+    await publisher.publishAcknowledged({ topic: 'held/x/y', payload: 'for b' });
+    for (const clientId of ['a', 'b']) {
+      const back = await broker.connect(5, { ...kept, clientId });
+      expect(await back.receiveTexts(1)).toEqual([`for ${clientId}`]);
+      expect(await back.settled()).toEqual([]);
+    }
+    expect(broker.adapter.counters.sessionsTruncated).toBe(0);
+  });
+
+  it('one for which something may be there holds it back, from there on', async () => {
+    await using broker = await MqttBroker.start();
+    const topic = await broker.kernel.topics.create('held', 1, small);
+    await leave(broker, { a: 'held/quiet/+', b: 'held/loud/+' });
+    await fill(broker, 'held/other');
+    await fill(broker, 'held/loud/1');
+    await broker.kernel.enforceRetention();
+    const shard = await broker.kernel.openShard(topic.shards[0]!);
+    // The segment that holds the first for b stays, what lies before it went.
+    expect(shard.startOffset).toBeGreaterThan(10);
+    expect(shard.startOffset).toBeLessThanOrEqual(20);
+    await broker.kernel.enforceRetention();
+    const back = await broker.connect(5, { ...kept, clientId: 'b' });
+    const texts = await back.receiveTexts(20);
+    expect(texts.map((text) => text.trim())).toEqual(Array.from({ length: 20 }, (_, at) => String(at)));
+    expect(broker.adapter.counters.sessionsTruncated).toBe(0);
+  });
+
+  it('beyond the bound only those for which something was there are truncated', async () => {
+    await using broker = await MqttBroker.start({ options: { sessionBacklogBytes: 2 * mebibyte } });
+    await broker.kernel.topics.create('held', 1, small);
+    await leave(broker, { a: 'held/quiet/+', b: 'held/loud/+' });
+    await fill(broker, 'held/loud/1');
+    await fill(broker, 'held/other');
+    await broker.kernel.enforceRetention();
+    await broker.connect(5, { ...kept, clientId: 'a' });
+    expect(broker.adapter.counters.sessionsTruncated).toBe(0);
+    const back = await broker.connect(5, { ...kept, clientId: 'b' });
+    expect(await back.settled()).toEqual([]);
+    expect(broker.adapter.counters.sessionsTruncated).toBe(1);
+  });
+
+  it('regression: a topic that came after the session had left was trimmed as if nobody waited', async () => {
+    await using broker = await MqttBroker.start();
+    await leave(broker, { a: 'held/#' });
+    const topic = await broker.kernel.topics.create('held', 1, small);
+    await fill(broker, 'held/1');
+    await broker.kernel.enforceRetention();
+    expect((await broker.kernel.openShard(topic.shards[0]!)).startOffset).toBe(0);
+    const back = await broker.connect(5, { ...kept, clientId: 'a' });
+    const texts = await back.receiveTexts(20);
+    expect(texts.map((text) => text.trim())).toEqual(Array.from({ length: 20 }, (_, at) => String(at)));
+  });
+
+  it('records that a client deletes are asked, too', async () => {
+    await using broker = await MqttBroker.start();
+    const topic = await broker.kernel.topics.create('held', 1, small);
+    await leave(broker, { a: 'held/quiet/+', b: 'held/loud/+' });
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    for (const name of ['held/loud/1', 'held/quiet/1'])
+      await publisher.publishAcknowledged({ topic: name, payload: name });
+    const shard = await broker.kernel.openShard(topic.shards[0]!);
+    await broker.kernel.trim(shard, 1);
+    const back = await broker.connect(5, { ...kept, clientId: 'a' });
+    expect(await back.receiveTexts(1)).toEqual(['held/quiet/1']);
+    expect(broker.adapter.counters.sessionsTruncated).toBe(0);
+    await broker.connect(5, { ...kept, clientId: 'b' });
+    await vi.waitFor(() => expect(broker.adapter.counters.sessionsTruncated).toBe(1));
   });
 });
 

@@ -2,7 +2,6 @@ import { RobustError } from '@robustmq/core';
 import type { Clock, Logger, Offset, ShardId } from '@robustmq/core';
 import { batchBaseOffset, batchLastOffset, nextBatch } from '@robustmq/record';
 import { entryFlag } from '../log/entry.ts';
-import { filterTokens } from '../names/tokens.ts';
 import type { BlockFilter, StoredEntry } from '../ports/journal-client.ts';
 import type { RoutedBatch } from '../router/routed-batch.ts';
 import type { Shard } from '../shards/shard.ts';
@@ -10,10 +9,9 @@ import { DecodedBatch } from './batch-decoder.ts';
 import type { BatchDecoder } from './batch-decoder.ts';
 import type { CatchUpReader } from './delivery-port.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import { wantedBlocks } from './wanted-blocks.ts';
 
 const blockBytes = 256 * 1024;
-/** Above this many alternatives asking the filter costs more than it saves. */
-const alternativesMax = 4096;
 
 interface Scan {
   /** Those the present block is read for. */
@@ -207,16 +205,12 @@ export class CatchUp {
   }
 
   #filterOf(shard: Shard, scan: Scan): BlockFilter | null {
-    const alternatives: Uint32Array[] = [];
-    for (const reader of scan.readers.values()) {
-      for (const filter of reader.filters) {
-        const tokens = filterTokens(shard.topic, filter, { defaultTopic: this.#modules.defaultTopic });
-        if (tokens === null || alternatives.length === alternativesMax) return null;
-        alternatives.push(tokens);
-      }
-    }
-    return alternatives;
+    return wantedBlocks(shard.topic, filtersOf(scan), { defaultTopic: this.#modules.defaultTopic });
   }
+}
+
+function* filtersOf(scan: Scan): Iterable<string> {
+  for (const reader of scan.readers.values()) yield* reader.filters;
 }
 
 function clear(scan: Scan): void {

@@ -15,6 +15,20 @@ export interface FoldItem {
   readonly value: Uint8Array | null;
 }
 
+/** Who reads a data shard's log again when it comes back; until then it stands at one place. */
+export interface WaitingReader {
+  /** Who it is, the same object at each look. */
+  readonly identity: object;
+  /** Another one once its filters may have changed. */
+  readonly version: number;
+  /** Where it reads on; undefined: where the first of its filters begins. */
+  readonly cursor: Offset | undefined;
+  /** What it looks for, each from an offset on; undefined: from the beginning of the log. */
+  readonly filters: readonly { readonly filter: string; readonly since: Offset | undefined }[];
+  /** Moves it to an offset: there is nothing for it below. Null when it does not wait any more. */
+  moveTo(offset: Offset): FoldItem | null;
+}
+
 /**
  * What a package registers to keep state in an internal, compacted topic: a deterministic reducer and the way to
  * write its live state again. The kernel loads, applies, compacts and fences.
@@ -40,4 +54,6 @@ export interface FoldKind<State> {
   liveBytes(state: State): number;
   /** Lowest offset per data shard that this state still has to read; retention stops there. */
   floors?(state: State): Iterable<readonly [ShardId, Offset]>;
+  /** Everyone in this state who waits and has filters; which of them match the shard is for the kernel to say. */
+  waiting?(state: State, shard: ShardId): Iterable<WaitingReader>;
 }

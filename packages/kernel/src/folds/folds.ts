@@ -4,7 +4,7 @@ import { partitionHash } from '@robustmq/record';
 import type { KernelErrorCode } from '../errors.ts';
 import type { ShardModules } from '../shards/recover-shard.ts';
 import type { Topics } from '../topics.ts';
-import type { FoldKind } from './fold-kind.ts';
+import type { FoldKind, WaitingReader } from './fold-kind.ts';
 import { FoldShard } from './fold-shard.ts';
 
 /** All shards of one kind that this broker owns, loaded. */
@@ -86,6 +86,14 @@ export class Folds {
       }
     }
     return floors;
+  }
+
+  /** Everyone who waits to read a data shard on, each with the shard that its place is written to. */
+  *waiting(shard: ShardId): Iterable<readonly [WaitingReader, FoldShard<unknown>]> {
+    for (const { kind, shards } of this.#open.values()) {
+      if (kind.waiting === undefined) continue;
+      for (const of of shards) for (const reader of kind.waiting(of.state, shard)) yield [reader, of];
+    }
   }
 
   flush(): void {

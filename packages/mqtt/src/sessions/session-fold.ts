@@ -22,6 +22,7 @@ import {
   readPrefix,
   readSubscription,
 } from './session-value.ts';
+import { waitingSessions } from './waiting-sessions.ts';
 import { readWill } from './will-value.ts';
 
 /** Sessions that `liveBytes` looks at: it only decides when compaction starts. */
@@ -43,6 +44,7 @@ export function sessionKind(shards = 16): FoldKind<SessionShard> {
     live,
     liveBytes,
     floors: floorsOf,
+    waiting: waitingSessions,
   };
 }
 
