@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
 import { createServer } from 'node:http';
-import type { Lifecycle, ListenAddress, Logger, OpenListener } from '@robustmq/core';
+import type { ConnectionGate, Lifecycle, ListenAddress, Logger, OpenListener } from '@robustmq/core';
 import { listenOn } from '@robustmq/core';
 import type { Kernel } from '@robustmq/kernel';
 import Fastify from 'fastify';
@@ -22,6 +22,8 @@ export interface AdminModules {
   readonly kernel: Kernel;
   readonly logger: Logger;
   readonly metrics: readonly MetricSource[];
+  /** Which connections are served; left out, all. */
+  readonly gate?: ConnectionGate;
   /** Whether all listeners are open. */
   ready(): boolean;
 }
@@ -30,6 +32,8 @@ export interface AdminModules {
 const bodyBytesMax = 256 * 1024;
 /** A request has to be complete after this long. */
 const requestTimeoutMs = 30_000;
+/** How often requests that are not complete are looked for. */
+const incompleteCheckMs = 1000;
 const connectionsMax = 256;
 
 /**
@@ -67,8 +71,10 @@ export class AdminServer implements Lifecycle {
     this.#guard(app);
     this.#routes(app);
     await app.ready();
+    const { gate } = this.#modules;
     this.#listener = await listenOn(this.#options, {
       createServer: () => this.#createServer(app),
+      ...(gate === undefined ? {} : { gate }),
       acceptFailed: (error) => this.#modules.logger.warn({ error }, 'a connection could not be accepted'),
     });
   }
@@ -83,7 +89,9 @@ export class AdminServer implements Lifecycle {
   }
 
   #createServer(app: FastifyInstance): Server {
-    const server = createServer((request, response) => app.routing(request, response));
+    const server = createServer({ connectionsCheckingInterval: incompleteCheckMs }, (request, response) =>
+      app.routing(request, response),
+    );
     server.maxConnections = connectionsMax;
     server.requestTimeout = requestTimeoutMs;
     server.headersTimeout = requestTimeoutMs;

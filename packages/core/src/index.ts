@@ -3,6 +3,8 @@ export { ByteReader, ByteWriter, readInt64, writeInt64 } from './bytes.ts';
 export { crc32c } from './crc32c.ts';
 export type { Disk, DiskEntry, DiskErrorCode, DiskFile, IoClass, OpenOptions } from './disk.ts';
 export { assert, InvariantError, RobustError } from './error.ts';
+export type { ConnectionGate, Gates, PublishGate } from './gates.ts';
+export { openGates } from './gates.ts';
 export type { Branded, Epoch, JournalUuid, NodeId, Offset, SegmentId, ShardId, TopicId } from './ids.ts';
 export type { ListenAddress, ListenHooks, OpenListener } from './listen.ts';
 export { listenOn } from './listen.ts';

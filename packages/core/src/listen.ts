@@ -1,4 +1,5 @@
 import type { AddressInfo, Server, Socket } from 'node:net';
+import type { ConnectionGate } from './gates.ts';
 
 /** Where one listener is bound. */
 export interface ListenAddress {
@@ -29,6 +30,8 @@ export interface ListenHooks {
   createServer(): Server;
   /** A connection could not be accepted (no descriptors left); the server goes on. */
   acceptFailed(error: Error): void;
+  /** Whether to serve a connection; one that it refuses is destroyed before the server's own listener sees it. */
+  readonly gate?: ConnectionGate;
 }
 
 /**
@@ -69,7 +72,13 @@ async function bindAll(hosts: readonly string[], port: number, hooks: ListenHook
       throw error;
     }
     server.on('error', (error) => hooks.acceptFailed(error));
-    server.on('connection', (socket: Socket) => {
+    const { gate } = hooks;
+    // Before the server's own listener, which finds the socket destroyed.
+    server.prependListener('connection', (socket: Socket) => {
+      if (gate !== undefined && !gate.admit(socket.remoteAddress ?? '')) {
+        socket.destroy();
+        return;
+      }
       sockets.add(socket);
       socket.once('close', () => sockets.delete(socket));
     });

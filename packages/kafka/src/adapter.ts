@@ -1,4 +1,4 @@
-import type { Clock, ListenAddress, Logger, Random } from '@robustmq/core';
+import type { Clock, Gates, ListenAddress, Logger, Random } from '@robustmq/core';
 import type { Kernel } from '@robustmq/kernel';
 import type { RequestHeader } from '@robustmq/kafka-codec';
 import type { GroupCoordinator } from './groups/coordinator.ts';
@@ -33,10 +33,13 @@ export interface KafkaModules {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** What the process lets in; left out, everything. */
+  readonly gates?: Gates;
 }
 
 /** What handlers work with: one per adapter. */
 export interface KafkaContext extends KafkaModules {
+  readonly gates: Gates;
   readonly options: KafkaOptions;
   readonly counters: KafkaCounters;
   readonly groups: GroupCoordinator;

@@ -7,6 +7,8 @@ import type { Answer, Handler, KafkaContext, Peer, Request } from './adapter.ts'
 const pendingMax = 64;
 /** Bytes of these requests, at most. */
 const pendingBytesMax = 16 * 1024 * 1024;
+/** A peer that is silent for so long is asked by the system whether it is there; one that is gone is noticed soon after. */
+const probeAfterMs = 60_000;
 /** A connection with more requests than this takes goes on in the next turn of the event loop. */
 const turnMs = 5;
 /** A connection with less than this of an incomplete request is not closed for what all of them hold. */
@@ -47,6 +49,9 @@ export class Connection implements Peer {
   #pendingBytes = 0;
   #paused = false;
   #awaitsRelief = false;
+  /** Whether it ever produced: others are read while memory is short. */
+  #producer = false;
+  readonly #gateOpened = (): void => this.#flow();
   #closed = false;
   #ending = false;
   /** When this turn began, and whether it has started a request. */
@@ -71,10 +76,14 @@ export class Connection implements Peer {
     this.host = socket.remoteAddress ?? '';
     this.#requestAt = context.clock.monotonic();
     socket.setNoDelay(true);
+    socket.setKeepAlive(true, probeAfterMs);
     socket.on('data', (chunk) => this.#data(chunk));
     socket.on('drain', () => this.#goOn());
     // Set while the client owes us reading only; it looks at what the system has sent on, not at whole writes.
-    socket.on('timeout', () => this.close());
+    socket.on('timeout', () => {
+      context.counters.stalled++;
+      this.close();
+    });
     socket.on('error', () => this.close());
     socket.on('close', () => this.#gone());
   }
@@ -103,10 +112,21 @@ export class Connection implements Peer {
   /** Closes a connection that waits for nothing and asks for nothing, or does not end what it began. */
   closeIfOverdue(now: number): void {
     const { idleMs, partialRequestMs } = this.#limits;
-    // While it is paused, or waits for an answer, the delay is ours.
-    if (this.#paused || this.#pending.length > 0) this.#partialSince = now;
-    else if (now - this.#requestAt > idleMs) this.close();
-    else if (this.#reader.midFrame && now - this.#partialSince > partialRequestMs) this.close();
+    // While it is paused, or waits for an answer, the delay is ours; but half a request that is kept while memory is short
+    // would keep it short.
+    if ((this.#paused && !this.#shutOut) || this.#pending.length > 0) this.#partialSince = now;
+    else if (now - this.#requestAt > idleMs) this.#overdue();
+    else if (this.#reader.midFrame && now - this.#partialSince > partialRequestMs) this.#overdue();
+  }
+
+  #overdue(): void {
+    this.#context.counters.overdue++;
+    this.close();
+  }
+
+  /** Memory is short, and this client may send more of what fills it. */
+  get #shutOut(): boolean {
+    return this.#producer && this.#context.gates.publishers.closed;
   }
 
   #endIfIdle(): void {
@@ -119,6 +139,7 @@ export class Connection implements Peer {
     this.#closed = true;
     this.#pending = [];
     this.#reader.stop();
+    this.#context.gates.publishers.forget(this.#gateOpened);
     this.#account();
     for (const task of this.#closeTasks) task();
     this.#closeTasks.clear();
@@ -148,6 +169,7 @@ export class Connection implements Peer {
     if (this.#closed) return;
     this.#context.counters.requests++;
     const request: Request = { ...decodeRequestHeader(frame), frame, peer: this };
+    if (request.apiKey === produce.key) this.#producer = true;
     this.#pending.push({ request, started: false, done: false, answer: null });
     this.#pendingBytes += frame.length;
   }
@@ -265,13 +287,15 @@ export class Connection implements Peer {
     }
   }
 
-  /** Reads on only while this client and the log keep up. */
+  /** Reads on only while this client, the log and memory keep up. */
   #flow(): void {
     if (this.#closed || this.#ending) return;
     const { appender } = this.#context.kernel;
     const behind = this.#pending.length >= pendingMax || this.#pendingBytes >= pendingBytesMax;
     const { pressed } = appender;
-    const pause = behind || this.#unsentBytes > 0 || pressed;
+    const shutOut = this.#shutOut;
+    if (shutOut) this.#context.gates.publishers.whenOpen(this.#gateOpened);
+    const pause = behind || this.#unsentBytes > 0 || pressed || shutOut;
     // Asked for even if it was paused before for another reason: that reason may end first.
     if (pressed && !this.#awaitsRelief) {
       this.#awaitsRelief = true;

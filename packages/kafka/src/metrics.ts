@@ -7,6 +7,10 @@ export interface KafkaCounters {
   producedBatches: number;
   producedBytes: number;
   fetchedBytes: number;
+  /** Connections closed because they asked for nothing, or did not end a request, in time. */
+  overdue: number;
+  /** Connections closed because their client took nothing of its answers. */
+  stalled: number;
   /** Connections closed for what they sent. */
   protocolErrors: number;
   /** Bytes received of requests that are not complete. */
@@ -23,6 +27,8 @@ export function createKafkaCounters(): KafkaCounters {
     producedBatches: 0,
     producedBytes: 0,
     fetchedBytes: 0,
+    overdue: 0,
+    stalled: 0,
     protocolErrors: 0,
     partialBytes: 0,
     unsentBytes: 0,

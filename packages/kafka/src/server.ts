@@ -1,7 +1,7 @@
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import type { Lifecycle, OpenListener, Timer } from '@robustmq/core';
-import { listenOn } from '@robustmq/core';
+import { listenOn, openGates } from '@robustmq/core';
 import type { KafkaContext, KafkaModules, KafkaOptions } from './adapter.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionLimits } from './connection.ts';
@@ -58,6 +58,7 @@ export class KafkaAdapter implements Lifecycle {
     const context = this.#context();
     this.#listener = await listenOn(this.#options, {
       createServer: () => createServer((socket) => this.#accept(socket, context)),
+      gate: context.gates.connections,
       acceptFailed: (error) => context.logger.warn({ error }, 'a connection could not be accepted'),
     });
     this.#watchOverdue();
@@ -80,6 +81,7 @@ export class KafkaAdapter implements Lifecycle {
   }
 
   #accept(socket: Socket, context: KafkaContext): void {
+    if (socket.destroyed) return;
     if (this.#connections.size >= (this.#options.connectionsMax ?? 10_000)) {
       this.counters.connectionsRefused++;
       socket.destroy();
@@ -97,6 +99,7 @@ export class KafkaAdapter implements Lifecycle {
   #context(): KafkaContext {
     return {
       ...this.#modules,
+      gates: this.#modules.gates ?? openGates,
       options: this.#options,
       counters: this.counters,
       groups: this.#groups,

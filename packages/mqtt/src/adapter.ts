@@ -1,4 +1,4 @@
-import type { Clock, Logger, Random } from '@robustmq/core';
+import type { Clock, Gates, Logger, Random } from '@robustmq/core';
 import type { Kernel } from '@robustmq/kernel';
 import type { TopicCache } from '@robustmq/mqtt-codec';
 import type { Delivery } from './delivery/delivery.ts';
@@ -25,8 +25,10 @@ export interface MqttOptions {
 export interface MqttLimits {
   /** Open connections; more are closed at once. */
   readonly connectionsMax: number;
-  /** Until CONNECT has come. */
+  /** From the first byte of the connection until CONNECT has come. */
   readonly connectTimeoutMs: number;
+  /** A packet that is not complete after so long ends its connection. */
+  readonly partialPacketMs: number;
   /** Largest packet before a client is accepted, bytes. */
   readonly connectPacketBytes: number;
   /** Largest packet of an accepted client, bytes; at most what the default topic takes. */
@@ -50,7 +52,7 @@ export interface MqttLimits {
   readonly broadSessionsMax: number;
   /** Seconds; 0xffffffff is for ever. */
   readonly sessionExpiryMax: number;
-  /** Seconds; 0: whatever the client wants. */
+  /** Seconds; 0: whatever the client wants. Binds MQTT 5 clients, which are told; others keep what they asked for. */
   readonly keepAliveMax: number;
   /** After the death of a process wills wait at least this long. */
   readonly willRecoveryGraceMs: number;
@@ -60,7 +62,8 @@ export interface MqttLimits {
 export const defaultLimits: MqttLimits = {
   connectionsMax: 100_000,
   connectTimeoutMs: 10_000,
-  connectPacketBytes: 128 * 1024,
+  partialPacketMs: 30_000,
+  connectPacketBytes: 64 * 1024,
   packetBytesMax: 2 * 1024 * 1024,
   receiveMaximum: 1024,
   inflightMax: 1024,
@@ -72,7 +75,7 @@ export const defaultLimits: MqttLimits = {
   subscriptionsMax: 10_000,
   broadSessionsMax: 100,
   sessionExpiryMax: 0xffff_ffff,
-  keepAliveMax: 0,
+  keepAliveMax: 3600,
   willRecoveryGraceMs: 10_000,
   clientIdBytesMax: 256,
 };
@@ -82,10 +85,13 @@ export interface MqttModules {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** What the process lets in; left out, everything. */
+  readonly gates?: Gates;
 }
 
 /** What connections and handlers work with: one per adapter. */
 export interface MqttContext extends MqttModules {
+  readonly gates: Gates;
   readonly limits: MqttLimits;
   readonly counters: MqttCounters;
   readonly flusher: Flusher;

@@ -69,6 +69,20 @@ class IdleTimer extends TimerItem {
   }
 }
 
+/** A packet that has begun; it has to end before this is due. */
+class PartialTimer extends TimerItem {
+  readonly #connection: Connection;
+
+  constructor(connection: Connection) {
+    super();
+    this.#connection = connection;
+  }
+
+  expire(): void {
+    this.#connection.partial();
+  }
+}
+
 /** A connection that holds all it may and sends nothing. */
 class StallTimer extends TimerItem {
   /** What its client had taken when it began. */
@@ -100,6 +114,10 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
   readonly #reader: PacketReader;
   readonly #idle = new IdleTimer(this);
   #stall: StallTimer | null = null;
+  /** Most clients send whole packets: it is made for the first that does not. */
+  #partial: PartialTimer | null = null;
+  /** Whether it ever published: others are read while memory is short. */
+  #publisher = false;
   #connecting = false;
   /** The reader stands still until `proceed`. */
   #held = false;
@@ -135,9 +153,10 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     return this.profile?.inflightMax ?? 0;
   }
 
-  start(closed: () => void): void {
+  /** Begins to read; `spentMs` of the time for CONNECT are gone already. */
+  start(closed: () => void, spentMs = 0): void {
     this.#closedListener = closed;
-    this.context.timers.schedule(this.#idle, this.context.limits.connectTimeoutMs);
+    this.context.timers.schedule(this.#idle, Math.max(this.context.limits.connectTimeoutMs - spentMs, 0));
     this.transport.listen(this);
   }
 
@@ -145,11 +164,13 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     if (this.closed) return;
     this.#postponeIdle();
     this.context.turn.now = this.context.clock.now();
+    const unread = this.#reader.heldBytes + chunk.length;
     try {
       this.#reader.push(chunk, this);
     } catch (error) {
       this.#bad(error);
     }
+    this.#watchPartial(unread, chunk.length);
     this.#flow();
   }
 
@@ -164,11 +185,13 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     if (this.closed) return;
     this.context.turn.now = this.context.clock.now();
     this.#held = false;
+    const unread = this.#reader.heldBytes;
     try {
       this.#reader.resume(this);
     } catch (error) {
       this.#bad(error);
     }
+    this.#watchPartial(unread, 0);
     this.#flow();
   }
 
@@ -205,7 +228,9 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
   }
 
   publish(view: PublishView): void {
-    if (!this.closed) this.publishes?.accept(view);
+    if (this.closed) return;
+    this.#publisher = true;
+    this.publishes?.accept(view);
   }
 
   ack(kind: AckKind, packetId: number, code: number, _properties: ReasonProperties | null): void {
@@ -229,6 +254,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
       unsentBytesMax: limits.unsentBytesMax,
     });
     this.#reader.maxPacketBytes = limits.packetBytesMax;
+    this.transport.trust();
     this.#reader.topicAliasMaximum = limits.topicAliasMaximum;
     timers.cancel(this.#idle);
     timers.schedule(this.#idle, limits.publishTimeoutMs);
@@ -294,6 +320,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
   /** Nothing came for too long. */
   idle(): void {
     if (this.profile === null) {
+      this.context.counters.overdue++;
       this.transport.destroy();
       this.#gone();
       return;
@@ -311,6 +338,18 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
       code: reasonCode.keepAliveTimeout,
       reason: 'nothing came within one and a half keep alive intervals',
     });
+  }
+
+  /** A packet has not come to its end for so long. */
+  partial(): void {
+    if (this.closed || this.#reader.heldBytes === 0) return;
+    if (this.#held || (!this.#reading && !this.#shutOut)) {
+      // We do not read: what is missing may lie there.
+      this.context.timers.schedule(this.#partial!, this.context.limits.partialPacketMs);
+      return;
+    }
+    this.context.counters.overdue++;
+    this.end({ code: reasonCode.implementationSpecificError, reason: 'a packet was not complete in time' });
   }
 
   drained(): void {
@@ -333,6 +372,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
       this.#watchStall();
       return;
     }
+    this.context.counters.stalled++;
     this.context.logger.info(
       { client: this.profile?.clientId },
       'a client reads nothing; its connection is closed',
@@ -351,17 +391,36 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     this.context.timers.schedule(this.#stall, this.context.limits.stalledMs);
   }
 
+  /** Of `unread` bytes, `fresh` of which came now, some may be left: the beginning of a packet. */
+  #watchPartial(unread: number, fresh: number): void {
+    const { heldBytes } = this.#reader;
+    // Something was read, or nothing was there: what is left began now.
+    const begins = heldBytes > 0 && (heldBytes < unread || heldBytes === fresh);
+    if (!begins || this.closed) return;
+    const { timers, limits } = this.context;
+    this.#partial ??= new PartialTimer(this);
+    if (this.#partial.wheelSlot === null) timers.schedule(this.#partial, limits.partialPacketMs);
+    else timers.postpone(this.#partial, limits.partialPacketMs);
+  }
+
+  /** Memory is short, and this client may send more of what fills it. */
+  get #shutOut(): boolean {
+    return this.#publisher && this.context.gates.publishers.closed;
+  }
+
   /**
-   * Reads on only while this client's answers and the log keep up, and while no packet waits for its answer. Whatever
-   * it waits for calls again: the outbox when it has drained, publishes when they are answered, the log when it is
-   * relieved, and `proceed`.
+   * Reads on only while this client's answers, the log and memory keep up, and while no packet waits for its answer.
+   * Whatever it waits for calls again: the outbox when it has drained, publishes when they are answered, the log when it
+   * is relieved, the gate when it opens, and `proceed`.
    */
   #flow(): void {
     if (this.closed) return;
     const { appender } = this.context.kernel;
     if (appender.pressed) appender.whenRelieved(this.#relieved);
+    const shutOut = this.#shutOut;
+    if (shutOut) this.context.gates.publishers.whenOpen(this.#relieved);
     const full = this.outbox.unsentBytes > this.context.limits.unsentBytesMax;
-    const reading = !this.#held && !full && !appender.pressed && this.publishes?.full !== true;
+    const reading = !this.#held && !full && !appender.pressed && !shutOut && this.publishes?.full !== true;
     if (reading === this.#reading) return;
     this.#reading = reading;
     if (!reading) {
@@ -434,6 +493,8 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     const { timers, sessions } = this.context;
     timers.cancel(this.#idle);
     if (this.#stall !== null) timers.cancel(this.#stall);
+    if (this.#partial !== null) timers.cancel(this.#partial);
+    this.context.gates.publishers.forget(this.#relieved);
     this.outbox.drop();
     this.publishes?.stop();
     if (this.session !== null) {

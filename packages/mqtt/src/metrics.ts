@@ -2,6 +2,12 @@
 export interface MqttCounters {
   connections: number;
   connectionsAccepted: number;
+  /** Connections closed at once: there were as many as there may be. */
+  connectionsRefused: number;
+  /** Connections closed because CONNECT or the rest of a packet did not come in time. */
+  overdue: number;
+  /** Connections closed because their client took nothing of what it was sent. */
+  stalled: number;
   /** Connections closed for what they sent. */
   protocolErrors: number;
   publishesReceived: number;
@@ -28,6 +34,9 @@ export function createMqttCounters(): MqttCounters {
   return {
     connections: 0,
     connectionsAccepted: 0,
+    connectionsRefused: 0,
+    overdue: 0,
+    stalled: 0,
     protocolErrors: 0,
     publishesReceived: 0,
     publishesRefused: 0,

@@ -1,10 +1,10 @@
 import { createServer as createHttpServer } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { createServer } from 'node:net';
-import type { Server } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Lifecycle, OpenListener } from '@robustmq/core';
-import { listenOn } from '@robustmq/core';
+import { listenOn, openGates } from '@robustmq/core';
 import { reasonCode, TopicCache } from '@robustmq/mqtt-codec';
 import { WebSocketServer } from 'ws';
 import type { MqttContext, MqttLimits, MqttModules, MqttOptions } from './adapter.ts';
@@ -30,6 +30,8 @@ const recordOverheadMax = 4 * 1024;
 const packetBytesMin = 4 * 1024;
 /** Bytes of one WebSocket message beyond the largest packet. */
 const webSocketMargin = 64 * 1024;
+/** How often HTTP requests that are not complete are looked for, ms. */
+const incompleteCheckMs = 1000;
 
 /** The listeners for stock MQTT clients, and the sessions behind them. */
 export class MqttAdapter implements Lifecycle {
@@ -108,6 +110,7 @@ export class MqttAdapter implements Lifecycle {
     });
     const context: MqttContext & { sessions: SessionRegistry } = {
       ...this.#modules,
+      gates: this.#modules.gates ?? openGates,
       limits: { ...this.#limits, packetBytesMax },
       counters: this.counters,
       flusher: new Flusher(),
@@ -126,9 +129,10 @@ export class MqttAdapter implements Lifecycle {
     address: { readonly hosts: readonly string[]; readonly port: number },
     create: () => Server,
   ): Promise<OpenListener> {
-    const { logger } = this.#modules;
+    const { logger, gates = openGates } = this.#modules;
     const listener = await listenOn(address, {
       createServer: create,
+      gate: gates.connections,
       acceptFailed: (error) => logger.warn({ error }, 'a connection could not be accepted'),
     });
     this.#open.push(listener);
@@ -143,17 +147,30 @@ export class MqttAdapter implements Lifecycle {
 
   #webSocketServer(context: MqttContext): Server {
     const { connectTimeoutMs } = this.#limits;
-    const patience = { headersTimeout: connectTimeoutMs, requestTimeout: connectTimeoutMs };
+    const patience = {
+      headersTimeout: connectTimeoutMs,
+      requestTimeout: connectTimeoutMs,
+      connectionsCheckingInterval: Math.min(incompleteCheckMs, connectTimeoutMs),
+    };
     const http = createHttpServer(patience, (_request, response) => {
       response.writeHead(426, { 'content-type': 'text/plain', connection: 'close' });
       response.end('MQTT over WebSocket only\n');
     });
+    http.maxConnections = this.#limits.connectionsMax;
     const sockets = new WebSocketServer({
       noServer: true,
       maxPayload: this.#limits.packetBytesMax + webSocketMargin,
       perMessageDeflate: false,
+      autoPong: false,
       handleProtocols: (offered) => subprotocols.find((name) => offered.has(name)) ?? false,
     });
+    const acceptedAt = new WeakMap<Socket, number>();
+    http.on('connection', (socket: Socket) => acceptedAt.set(socket, context.clock.monotonic()));
+    const limits = {
+      strangerBytesMax: this.#limits.connectPacketBytes + webSocketMargin,
+      partialMs: this.#limits.partialPacketMs,
+    };
+    const modules = { clock: context.clock, limits, overdue: () => void this.counters.overdue++ };
     http.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
       if (!webSocketPaths.has(pathOf(request))) {
         // A socket that was upgraded has no listener for its errors but ours.
@@ -163,15 +180,20 @@ export class MqttAdapter implements Lifecycle {
         return;
       }
       sockets.handleUpgrade(request, socket, head, (webSocket) => {
-        const address = request.socket.remoteAddress ?? '';
-        this.#accept(new WebSocketTransport(webSocket, address, context.clock), context);
+        const below = request.socket;
+        const now = context.clock.monotonic();
+        const transport = new WebSocketTransport(webSocket, below, modules);
+        this.#accept(transport, context, now - (acceptedAt.get(below) ?? now));
       });
     });
     return http;
   }
 
-  #accept(transport: Transport, context: MqttContext): void {
+  /** `spentMs` of the time for CONNECT went into the upgrade. */
+  #accept(transport: Transport, context: MqttContext, spentMs = 0): void {
+    if (transport.closed) return;
     if (this.#connections.size >= this.#limits.connectionsMax || this.#context === null) {
+      this.counters.connectionsRefused++;
       transport.destroy();
       return;
     }
@@ -181,7 +203,7 @@ export class MqttAdapter implements Lifecycle {
     connection.start(() => {
       this.counters.connections--;
       this.#connections.delete(connection);
-    });
+    }, spentMs);
   }
 }
 

@@ -11,6 +11,12 @@ export const mqttLimits = z
   .strictObject({
     connectionsMax: whole(1, 1_000_000, 100_000).describe('Open connections; more are closed at once.'),
     connectTimeoutMs: whole(100, hour, 10 * second).describe('Time until CONNECT has come.'),
+    partialPacketMs: whole(100, hour, 30 * second).describe(
+      'A connection that does not complete a packet within this time is closed.',
+    ),
+    connectPacketBytes: whole(1024, 16 * mebibyte, 64 * 1024).describe(
+      'Longest CONNECT, its will included: nobody is known yet who sends it.',
+    ),
     packetBytesMax: whole(1024, 16 * mebibyte, 2 * mebibyte).describe(
       'Largest packet of a client; what is announced is less where the default topic takes less.',
     ),
@@ -28,7 +34,9 @@ export const mqttLimits = z
     sessionExpiryMax: whole(0, 0xffff_ffff, 0xffff_ffff).describe(
       'Longest session expiry interval, seconds; 4294967295 is for ever.',
     ),
-    keepAliveMax: whole(0, 65_535, 0).describe('Longest keep alive, seconds; 0 takes what the client wants.'),
+    keepAliveMax: whole(0, 65_535, 3600).describe(
+      'Longest keep alive of an MQTT 5 client, seconds, which it is told; 0 takes what the client wants.',
+    ),
     unsentBytesMax: whole(4096, 1024 * mebibyte, mebibyte).describe(
       'Unsent bytes of a connection above which it leaves the live path.',
     ),
@@ -68,5 +76,36 @@ export const kafkaLimits = z
       'How long the first rebalance of an empty group waits for more members.',
     ),
     groupMembersMax: whole(1, 100_000, 10_000).describe('Members of a group.'),
+  })
+  .prefault({});
+
+/** Bounds of the whole process, over all listeners. */
+export const processLimits = z
+  .strictObject({
+    connections: z
+      .strictObject({
+        perSecond: whole(1, 1_000_000, 100).describe(
+          'New connections of one address a second, in the long run; more are closed at once. An IPv6 address counts with its /64.',
+        ),
+        burst: whole(1, 1_000_000, 1000).describe('New connections that one address may open at once.'),
+        loopback: z
+          .boolean()
+          .default(false)
+          .describe('Whether connections from this machine are counted as well.'),
+      })
+      .prefault({}),
+    memory: z
+      .strictObject({
+        bytes: whole(0, Number.MAX_SAFE_INTEGER, 0).describe(
+          'Memory that the process may use; 0 takes what the machine, or its control group, has.',
+        ),
+        pausePercent: whole(1, 100, 70).describe(
+          'From this part of it, or of the heap of Node, on, connections that publish are not read.',
+        ),
+        refusePercent: whole(1, 100, 85).describe(
+          'From this part of it on, new connections are refused; the admin listener stays open.',
+        ),
+      })
+      .prefault({}),
   })
   .prefault({});

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { kafkaLimits, mqttLimits } from './config-limits.ts';
+import { kafkaLimits, mqttLimits, processLimits } from './config-limits.ts';
 import { hostOf, loopbackHosts } from './listen-hosts.ts';
 
 const mebibyte = 1024 * 1024;
@@ -105,6 +105,7 @@ export const configSchema = z.strictObject({
   admin: listener(58_080),
   mqtt: mqttLimits,
   kafka: kafkaLimits,
+  limits: processLimits,
   log: z
     .strictObject({
       level: z

@@ -6,6 +6,8 @@ import { createKafkaAdapter } from '@robustmq/kafka';
 import { createMqttAdapter } from '@robustmq/mqtt';
 import type { Config, ListenerConfig } from './config-schema.ts';
 import { hostAndPort, hostsOf, isLoopback, parseAdvertised } from './listen-hosts.ts';
+import type { ProcessGates } from './gates/process-gates.ts';
+import { gateMetrics } from './metrics/gate-metrics.ts';
 import { baseMetrics } from './metrics/index.ts';
 import { kafkaMetrics } from './metrics/kafka-metrics.ts';
 import { metricsOf } from './metrics/metric-table.ts';
@@ -30,6 +32,7 @@ export interface Listener {
 
 export interface ListenerModules {
   readonly base: Standalone;
+  readonly gates: ProcessGates;
   readonly logger: Logger;
   /** Whether all listeners are open and nothing is stopping. */
   readonly ready: () => boolean;
@@ -41,12 +44,16 @@ export interface ListenerModules {
  */
 export function createListeners(config: Config, modules: ListenerModules): Listener[] {
   const adapters = [mqttListener, kafkaListener].flatMap((create) => create(config, modules) ?? []);
-  const metrics = [...baseMetrics(modules.base), ...adapters.flatMap((adapter) => adapter.metrics)];
+  const metrics = [
+    ...metricsOf(gateMetrics, () => modules.gates.figures),
+    ...baseMetrics(modules.base),
+    ...adapters.flatMap((adapter) => adapter.metrics),
+  ];
   const admin = adminListener(config, modules, metrics);
   return admin === null ? adapters : [admin, ...adapters];
 }
 
-function mqttListener(config: Config, { base, logger }: ListenerModules): Listener | null {
+function mqttListener(config: Config, { base, gates, logger }: ListenerModules): Listener | null {
   const { mqtt, mqttWebSocket } = config.listeners;
   if (!mqtt.enabled && !mqttWebSocket.enabled) return null;
   const part = createMqttAdapter(
@@ -59,6 +66,7 @@ function mqttListener(config: Config, { base, logger }: ListenerModules): Listen
       kernel: base.kernel,
       clock: systemClock,
       random: systemRandom,
+      gates,
       logger: logger.child({ package: 'mqtt' }),
     },
   );
@@ -70,7 +78,7 @@ function mqttListener(config: Config, { base, logger }: ListenerModules): Listen
   };
 }
 
-function kafkaListener(config: Config, { base, logger }: ListenerModules): Listener | null {
+function kafkaListener(config: Config, { base, gates, logger }: ListenerModules): Listener | null {
   const { enabled, advertised } = config.listeners.kafka;
   if (!enabled) return null;
   const told = advertised === undefined ? null : parseAdvertised(advertised);
@@ -89,6 +97,7 @@ function kafkaListener(config: Config, { base, logger }: ListenerModules): Liste
       kernel: base.kernel,
       clock: systemClock,
       random: systemRandom,
+      gates,
       logger: logger.child({ package: 'kafka' }),
     },
   );
@@ -102,7 +111,7 @@ function kafkaListener(config: Config, { base, logger }: ListenerModules): Liste
 
 function adminListener(
   config: Config,
-  { base, logger, ready }: ListenerModules,
+  { base, gates, logger, ready }: ListenerModules,
   metrics: readonly MetricSource[],
 ): Listener | null {
   if (!config.admin.enabled) return null;
@@ -112,6 +121,7 @@ function adminListener(
       kernel: base.kernel,
       logger: logger.child({ package: 'admin' }),
       metrics,
+      gate: gates.adminConnections,
       ready,
     },
   );

@@ -3,6 +3,7 @@ import { RobustError } from '@robustmq/core';
 import { announcement } from './announcement.ts';
 import type { Config } from './config-schema.ts';
 import { exitCodes, listenFailed } from './errors.ts';
+import { ProcessGates } from './gates/process-gates.ts';
 import type { Listener } from './listeners.ts';
 import { advertisedAddresses, createListeners } from './listeners.ts';
 import { createLogger } from './logger.ts';
@@ -20,14 +21,17 @@ export async function runServer(config: Config): Promise<void> {
   let ready = false;
   const started: Listener[] = [];
   const base = await startStandalone(config, { logger, addresses: advertisedAddresses(config), onFatal });
+  const gates = new ProcessGates(config.limits, logger.child({ package: 'server' }));
   const stop = async (): Promise<void> => {
     ready = false;
     for (const listener of started.splice(0).reverse()) await listener.part.stop();
+    await gates.stop();
     await base.stop();
   };
   const problems: string[] = [];
   try {
-    for (const listener of createListeners(config, { base, logger, ready: () => ready })) {
+    await gates.start();
+    for (const listener of createListeners(config, { base, gates, logger, ready: () => ready })) {
       const problem = await startListener(listener, { logger, mayStayClosed: config.admin.enabled });
       if (problem === null) started.push(listener);
       else problems.push(`${listener.name}: ${problem}`);

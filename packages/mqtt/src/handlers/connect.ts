@@ -133,8 +133,9 @@ function profileOf(packet: ConnectPacket, clientId: string, limits: MqttLimits):
 }
 
 function keepAliveSeconds(packet: ConnectPacket, limits: MqttLimits): number {
-  const { keepAlive } = packet;
-  if (limits.keepAliveMax === 0) return keepAlive;
+  const { keepAlive, version } = packet;
+  // Before MQTT 5 a client can't be told of another interval than its own.
+  if (limits.keepAliveMax === 0 || version !== 5) return keepAlive;
   return keepAlive === 0 ? limits.keepAliveMax : Math.min(keepAlive, limits.keepAliveMax);
 }
 

@@ -4,6 +4,8 @@ import { lingerMs } from './transport.ts';
 import type { Transport, TransportListener } from './transport.ts';
 
 const nothing = Buffer.alloc(0);
+/** A peer that is silent for so long is asked by the system whether it is there; one that is gone is noticed soon after. */
+const probeAfterMs = 60_000;
 
 /** A client over TCP. */
 export class TcpTransport implements Transport {
@@ -16,6 +18,11 @@ export class TcpTransport implements Transport {
     this.#clock = clock;
     this.remoteAddress = socket.remoteAddress ?? '';
     socket.setNoDelay(true);
+    socket.setKeepAlive(true, probeAfterMs);
+  }
+
+  get closed(): boolean {
+    return this.#socket.destroyed;
   }
 
   get unsentBytes(): number {
@@ -47,6 +54,10 @@ export class TcpTransport implements Transport {
     }
     // The socket tells of its draining only where it held more than its own mark.
     if (socket.writableLength > 0 && !socket.writableNeedDrain) socket.write(nothing, this.#written);
+  }
+
+  trust(): void {
+    // The reader of packets bounds what is kept of this stream.
   }
 
   pause(): void {

@@ -11,11 +11,15 @@ export interface TransportListener {
 /** A byte stream to one client: TCP, or the binary messages of a WebSocket. */
 export interface Transport {
   readonly remoteAddress: string;
+  /** Whether it ended already: the peer, or the gate of the process, was faster. */
+  readonly closed: boolean;
   /** Bytes written and not yet taken by the operating system. */
   readonly unsentBytes: number;
   listen(listener: TransportListener): void;
   /** Writes parts in order, as one system call where that is possible. The parts must stay as they are. */
   write(parts: readonly Buffer[]): void;
+  /** The client is accepted: it may send as much at once as its packets allow. */
+  trust(): void;
   pause(): void;
   resume(): void;
   /** Closes after what was written has been sent, at the latest after a few seconds. */

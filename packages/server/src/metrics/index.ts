@@ -1,5 +1,6 @@
 import type { MetricSource } from '@robustmq/admin';
 import type { Standalone } from '../standalone.ts';
+import { gateMetrics } from './gate-metrics.ts';
 import { kafkaMetrics } from './kafka-metrics.ts';
 import { kernelFigures, kernelMetrics } from './kernel-metrics.ts';
 import type { MetricRow } from './metric-table.ts';
@@ -20,6 +21,7 @@ export function baseMetrics({ kernel, journal, disk }: Standalone): MetricSource
 
 /** Every row, for docs/metrics.md. */
 export const allMetricRows: readonly MetricRow[] = [
+  gateMetrics,
   kernelMetrics,
   mqttMetrics,
   kafkaMetrics,

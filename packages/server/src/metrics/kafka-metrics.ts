@@ -24,6 +24,16 @@ export const kafkaMetrics: MetricTable<KafkaCounters> = {
     type: 'counter',
     help: 'Bytes of record batches sent to clients.',
   },
+  overdue: {
+    name: 'robustmq_kafka_connections_overdue_total',
+    type: 'counter',
+    help: 'Connections closed because they asked for nothing, or did not end a request, in time.',
+  },
+  stalled: {
+    name: 'robustmq_kafka_connections_stalled_total',
+    type: 'counter',
+    help: 'Connections closed because their client took nothing of its answers.',
+  },
   protocolErrors: {
     name: 'robustmq_kafka_protocol_errors_total',
     type: 'counter',

@@ -7,7 +7,7 @@ describe('metrics', () => {
     const names = allMetricRows.map(({ name }) => name);
     expect(new Set(names).size).toBe(names.length);
     for (const { name, type } of allMetricRows) {
-      expect(name).toMatch(/^robustmq_(kernel|mqtt|kafka|journal|wal|disk)_[a-z0-9]+(_[a-z0-9]+)*$/);
+      expect(name).toMatch(/^robustmq_(server|kernel|mqtt|kafka|journal|wal|disk)_[a-z0-9]+(_[a-z0-9]+)*$/);
       expect(name.endsWith('_total'), name).toBe(type === 'counter');
     }
   });

@@ -8,6 +8,21 @@ export const mqttMetrics: MetricTable<MqttCounters> = {
     type: 'counter',
     help: 'CONNECT packets that were accepted.',
   },
+  connectionsRefused: {
+    name: 'robustmq_mqtt_connections_refused_total',
+    type: 'counter',
+    help: 'Connections closed at once: there were as many as there may be.',
+  },
+  overdue: {
+    name: 'robustmq_mqtt_connections_overdue_total',
+    type: 'counter',
+    help: 'Connections closed because CONNECT or the rest of a packet did not come in time.',
+  },
+  stalled: {
+    name: 'robustmq_mqtt_connections_stalled_total',
+    type: 'counter',
+    help: 'Connections closed because their client took nothing of what it was sent.',
+  },
   protocolErrors: {
     name: 'robustmq_mqtt_protocol_errors_total',
     type: 'counter',
