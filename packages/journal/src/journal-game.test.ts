@@ -1,18 +1,14 @@
-import type { DiskErrorCode, Epoch, Offset, RobustError, SegmentId, ShardId } from '@robustmq/core';
-import { crc32c } from '@robustmq/core';
+import type { Disk, DiskErrorCode, Epoch, Offset, RobustError, SegmentId, ShardId } from '@robustmq/core';
 import type { AppendEntry, Durability, ReadAnswer, SegmentRecord, StoredEntry } from '@robustmq/kernel';
 import { keyTokens } from '@robustmq/kernel';
-import { SimClock, SimDisk, SimRandom, settle } from '@robustmq/sim';
+import { firstFailure, LyingDisk, playSeeds, SimClock, SimDisk, SimRandom } from '@robustmq/sim';
+import { seedGroups, seedGroupTimeoutMs, settle, traced } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
 import { AppendRecorder, TestLog } from '@robustmq/kernel/conformance';
 import { FakeMetadata, makeJournal } from './journal-fixture.ts';
 import type { JournalLimits } from './limits.ts';
 import type { LocalJournal } from './local-journal.ts';
 
-/** `GAME_SEEDS=5000 GAME_FIRST_SEED=1` plays longer than the suite does. */
-const seeds = Number(process.env['GAME_SEEDS'] ?? 40);
-const firstSeed = Number(process.env['GAME_FIRST_SEED'] ?? 1);
-const seedsPerTest = 10;
 const phasesPerGame = 6;
 
 const folder = '/journal';
@@ -129,6 +125,9 @@ interface ModelShard {
   checkpoint: { coveredTo: number; maybe: number };
 }
 
+/** What a journal has for a disk. */
+type UnderJournal = (disk: SimDisk) => Disk;
+
 /**
  * A random run of one journal over many crashes, against a model of its owners. What was acknowledged as durable is there after
  * every crash, in order, at its offset and byte for byte; more is there only as a prefix of what was sent.
@@ -138,6 +137,7 @@ class JournalGame {
   readonly #metadata = new FakeMetadata();
   readonly #shards = new Map<ShardId, ModelShard>();
   readonly #walBytes: number;
+  readonly #under: UnderJournal;
   /** The disk fills up. */
   readonly #tight: boolean;
   #disk: SimDisk;
@@ -148,10 +148,14 @@ class JournalGame {
   reads = 0;
   skipped = 0;
   refusals = 0;
+  rolls = 0;
+  trims = 0;
+  compactions = 0;
   /** Of all calls of all disks; the same for the same seed. */
   trace = 0;
 
-  constructor(seed: number) {
+  constructor(seed: number, under: UnderJournal = (disk) => disk) {
+    this.#under = under;
     this.#random = new SimRandom(seed);
     const random = this.#random;
     this.#walBytes = (3 + random.below(4)) * 64 * kibibyte;
@@ -166,7 +170,7 @@ class JournalGame {
       const random = this.#random;
       const survivor = await this.#phase(random.chance(0.3) ? 1 + random.below(60) : 1 + random.below(900));
       this.crashes++;
-      this.trace = crc32c(Buffer.from(String(this.#disk.traceHash)), this.trace);
+      this.trace = traced(this.trace, this.#disk.traceHash);
       this.#disk = survivor;
     }
     return this;
@@ -203,6 +207,7 @@ class JournalGame {
     const clock = new SimClock();
     const run = new GameRun({
       disk,
+      under: this.#under,
       clock,
       walBytes: this.#walBytes,
       metadata: this.#metadata,
@@ -245,6 +250,7 @@ class JournalGame {
       return;
     }
     const got = new AppendRecorder(journal);
+    expect(journal.counters.lostSegments, 'no false verdict of rot').toBe(0);
     for (const shard of this.#shards.values()) await this.#reopen(run, shard);
     await this.#verifyAll(run);
     const steps = 10 + random.below(120);
@@ -256,6 +262,7 @@ class JournalGame {
       this.#hear(got);
       for (let turns = random.below(4); turns > 0; turns--) await turn();
     }
+    expect(journal.counters.rotEntries, 'no false verdict of rot').toBe(0);
     if (random.chance(0.3)) {
       await journal.stop();
       this.#hear(got);
@@ -269,7 +276,8 @@ class JournalGame {
     if (dice < 50) this.#append(got);
     else if (dice < 60) run.leapMs = random.below(400);
     else if (dice < 80) await this.#read(run, shard);
-    else if (dice < 84) await this.#reopen(run, shard);
+    else if (dice < 82) await this.#reopen(run, shard);
+    else if (dice < 84) this.#roll(got, shard);
     else if (dice < 88) this.#trim(shard);
     else if (dice < 91) await this.#compact(run, shard);
     else if (dice < 95) await this.#saveCheckpoint(run, shard);
@@ -331,7 +339,22 @@ class JournalGame {
       open.sealed = true;
       this.recoveredEntries += open.entries.length;
     }
-    const base = open?.end ?? 0;
+    this.#openNext(shard);
+  }
+
+  /** What an owner does when a segment is large: it seals what it knows to be durable, and opens the next one. */
+  #roll(got: AppendRecorder, shard: ModelShard): void {
+    this.#hear(got);
+    const open = shard.segments.at(-1)!;
+    const inFlight = open.durable < open.entries.length - 1;
+    if (shard.broken || inFlight || open.entries.length === 0) return;
+    open.sealed = true;
+    this.#openNext(shard);
+    this.rolls++;
+  }
+
+  #openNext(shard: ModelShard): void {
+    const base = shard.segments.at(-1)?.end ?? 0;
     const { durability } = shard;
     const log = new TestLog(shard.id, this.#nextSegment++, {
       epoch: shard.epoch,
@@ -352,6 +375,7 @@ class JournalGame {
   #trim(shard: ModelShard): void {
     if (shard.segments.length < 3) return;
     shard.segments.splice(0, 1 + this.#random.below(shard.segments.length - 2));
+    this.trims++;
     this.#publish(shard);
   }
 
@@ -385,6 +409,7 @@ class JournalGame {
     to.durable = to.entries.length - 1;
     if (to.entries.length === 0) return;
     shard.segments[at] = to;
+    this.compactions++;
     this.#publish(shard);
   }
 
@@ -525,16 +550,17 @@ class GameRun {
 
   constructor(options: {
     disk: SimDisk;
+    under: UnderJournal;
     clock: SimClock;
     walBytes: number;
     metadata: FakeMetadata;
     fail: (error: Error) => void;
   }) {
-    const { disk, clock, metadata, walBytes, fail } = options;
+    const { disk, under, clock, metadata, walBytes, fail } = options;
     this.disk = disk;
     const random = new SimRandom(disk.ops + 1);
     this.journal = makeJournal({
-      disk,
+      disk: under(disk),
       folder,
       metadata,
       clock,
@@ -560,32 +586,44 @@ function expectEntries(found: readonly StoredEntry[], wanted: readonly ModelEntr
   }
 }
 
-async function played(seed: number): Promise<JournalGame> {
-  const game = new JournalGame(seed);
-  try {
-    return await game.play();
-  } catch (error) {
-    throw new Error(`GAME_FIRST_SEED=${seed} GAME_SEEDS=1, crash ${game.crashes}`, { cause: error });
-  }
-}
+const play = (seed: number, under?: UnderJournal): Promise<JournalGame> =>
+  new JournalGame(seed, under).play();
 
 describe('storage 2 to 4: random runs of a journal over crashes, and crashes in recovery', () => {
-  for (let first = firstSeed; first < firstSeed + seeds; first += seedsPerTest) {
-    const end = Math.min(first + seedsPerTest, firstSeed + seeds);
-    it(`seeds ${first} to ${end - 1}`, async () => {
-      const sums = { entries: 0, reads: 0 };
-      for (let seed = first; seed < end; seed++) {
-        const game = await played(seed);
-        sums.entries += game.recoveredEntries;
-        sums.reads += game.reads;
-      }
-      expect(sums.entries).toBeGreaterThan(0);
-    });
+  for (const group of seedGroups(process.env)) {
+    it(
+      `seeds ${group.first} to ${group.end - 1}`,
+      async ({ task }) => {
+        const { games, traces } = await playSeeds(group, (seed) => play(seed));
+        Object.assign(task.meta, { traces });
+        const sum = (of: (game: JournalGame) => number): number =>
+          games.reduce((all, game) => all + of(game), 0);
+        expect(sum((game) => game.recoveredEntries)).toBeGreaterThan(0);
+        expect(new Set(traces).size, 'another seed is another run').toBe(traces.length);
+        if (games.length < 10) return;
+        const acts = [sum((game) => game.rolls), sum((game) => game.trims), sum((game) => game.compactions)];
+        expect(Math.min(...acts), 'rolls, trims and compactions all come up').toBeGreaterThan(0);
+      },
+      seedGroupTimeoutMs,
+    );
   }
+});
 
-  it('one seed gives one run, call by call', async () => {
-    const [once, again, other] = [await played(3), await played(3), await played(4)];
-    expect(again.trace).toBe(once.trace);
-    expect(other.trace).not.toBe(once.trace);
-  });
+describe('mutants: a journal that breaks a rule loses the game', () => {
+  it.each<[string, string, UnderJournal, RegExp]>([
+    [
+      '2.5',
+      'a file of the log used again before its segments are synced',
+      (disk) => new LyingDisk(disk, { files: (path) => path.endsWith('.seg') }),
+      /damaged|missing/,
+    ],
+    ['2.5', 'directory not synced', (disk) => new LyingDisk(disk, { directories: true }), /missing/],
+  ])(
+    'storage %s: mutant: %s is caught by the game',
+    async (_rule, _title, under, symptom) => {
+      const caught = await firstFailure((seed) => play(seed, under));
+      expect(caught?.error.message).toMatch(symptom);
+    },
+    seedGroupTimeoutMs,
+  );
 });

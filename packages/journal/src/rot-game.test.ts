@@ -1,16 +1,19 @@
 import type { Epoch, Offset, RobustError, ShardId } from '@robustmq/core';
 import type { AppendEntry, SegmentRecord } from '@robustmq/kernel';
-import { SimClock, SimDisk, SimRandom } from '@robustmq/sim';
+import {
+  playSeeds,
+  SimClock,
+  SimDisk,
+  SimRandom,
+  seedGroups,
+  seedGroupTimeoutMs,
+  traced,
+} from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
 import { AppendRecorder, TestLog } from '@robustmq/kernel/conformance';
 import { FakeMetadata, startJournal } from './journal-fixture.ts';
 import type { JournalLimits } from './limits.ts';
 import type { LocalJournal } from './local-journal.ts';
-
-/** `GAME_SEEDS=5000 GAME_FIRST_SEED=1` plays longer than the suite does. */
-const seeds = Number(process.env['GAME_SEEDS'] ?? 40);
-const firstSeed = Number(process.env['GAME_FIRST_SEED'] ?? 1);
-const seedsPerTest = 10;
 
 const kibibyte = 1024;
 /** RWAL. */
@@ -49,6 +52,8 @@ class RotGame {
   /** Times that something was said to be lost. */
   losses = 0;
   served = 0;
+  /** Of all calls of all disks; the same for the same seed. */
+  trace = 0;
 
   constructor(seed: number) {
     this.#random = new SimRandom(seed);
@@ -59,12 +64,13 @@ class RotGame {
     for (const id of [1, 2, 3]) this.#shards.set(id as ShardId, []);
   }
 
-  async play(): Promise<void> {
+  async play(): Promise<this> {
     await this.#write();
     await this.#rot();
     await this.#recover();
     // Nothing rots any more; what was lost is lost still, and said to be.
     await this.#recover();
+    return this;
   }
 
   async #write(): Promise<void> {
@@ -74,6 +80,7 @@ class RotGame {
       disk: this.#disk,
       clock,
       metadata: this.#metadata,
+      random: this.#random.fork(),
       limits: this.#limits,
     });
     for (const shard of this.#shards.keys()) this.#open(shard, 0);
@@ -90,7 +97,7 @@ class RotGame {
       for (const { segment, entryId } of sent) await got.durable(segment, entryId);
       await clock.advance(random.below(60));
     }
-    this.#disk = random.chance(0.5) ? this.#disk.kill() : this.#disk.crash();
+    this.#cut(random.chance(0.5) ? 'kill' : 'crash');
   }
 
   #open(shard: ShardId, base: Offset): void {
@@ -168,6 +175,7 @@ class RotGame {
       disk: this.#disk,
       clock,
       metadata: this.#metadata,
+      random: this.#random.fork(),
       limits: this.#limits,
     });
     for (const [shard, segments] of this.#shards) {
@@ -184,7 +192,12 @@ class RotGame {
       await clock.advance(500);
       await got.durable(known.log.segment, entry.entryId);
     }
-    this.#disk = this.#disk.crash();
+    this.#cut('crash');
+  }
+
+  #cut(how: 'kill' | 'crash'): void {
+    this.trace = traced(this.trace, this.#disk.traceHash);
+    this.#disk = this.#disk[how]();
   }
 
   /** Seals what the fence answers, and opens the next segment behind everything that may be lost. */
@@ -239,23 +252,19 @@ class RotGame {
 }
 
 describe('storage 4.5: random rot, over two restarts', () => {
-  for (let first = firstSeed; first < firstSeed + seeds; first += seedsPerTest) {
-    const end = Math.min(first + seedsPerTest, firstSeed + seeds);
-    it(`seeds ${first} to ${end - 1}`, async () => {
-      let losses = 0;
-      let served = 0;
-      for (let seed = first; seed < end; seed++) {
-        const game = new RotGame(seed);
-        try {
-          await game.play();
-        } catch (error) {
-          throw new Error(`GAME_FIRST_SEED=${seed} GAME_SEEDS=1`, { cause: error });
-        }
-        losses += game.losses;
-        served += game.served;
-      }
-      expect(served).toBeGreaterThan(100);
-      if (end - first === seedsPerTest) expect(losses).toBeGreaterThan(0);
-    });
+  for (const group of seedGroups(process.env)) {
+    it(
+      `seeds ${group.first} to ${group.end - 1}`,
+      async ({ task }) => {
+        const { games, traces } = await playSeeds(group, (seed) => new RotGame(seed).play());
+        Object.assign(task.meta, { traces });
+        const served = games.reduce((sum, game) => sum + game.served, 0);
+        const losses = games.reduce((sum, game) => sum + game.losses, 0);
+        expect(served).toBeGreaterThan(10 * games.length);
+        if (games.length === 10) expect(losses).toBeGreaterThan(0);
+        expect(new Set(traces).size, 'another seed is another run').toBe(traces.length);
+      },
+      seedGroupTimeoutMs,
+    );
   }
 });

@@ -1,3 +1,7 @@
+export type { Played, SeedGroup } from './game-seeds.ts';
+export { firstFailure, playSeeds, seedGroupTimeoutMs, seedGroups, traced } from './game-seeds.ts';
+export type { Lies } from './lying-disk.ts';
+export { LyingDisk } from './lying-disk.ts';
 export { MemoryFolder, MemoryFolderLock } from './memory-folder-lock.ts';
 export { MemoryStateStore } from './memory-store.ts';
 export { SimClock, settle } from './sim-clock.ts';

@@ -1,5 +1,5 @@
 import type { Kernel, LogBatch, Shard, TopicRecord } from '@robustmq/kernel';
-import { SimRandom } from '@robustmq/sim';
+import { playSeeds, SimClock, SimRandom, seedGroups, seedGroupTimeoutMs, traced } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
 import { clientBatch, outcomeOf, publish, valuesOf } from './kernel-fixture.ts';
 import type { MemoryStorage } from './memory-kernel.ts';
@@ -20,10 +20,12 @@ interface Sent {
 class Producer {
   readonly id: number;
   readonly sent: Sent[] = [];
+  readonly #note: (what: string) => void;
   #sequence = 0;
 
-  constructor(id: number) {
+  constructor(id: number, note: (what: string) => void) {
     this.id = id;
+    this.#note = note;
   }
 
   get unanswered(): Sent[] {
@@ -53,6 +55,7 @@ class Producer {
       // An answer that comes twice is the same twice.
       expect(sent.offset ?? offset).toBe(offset);
       sent.offset = offset;
+      this.#note(`${this.id}/${sequence} at ${offset}`);
     };
     const producer = { producerId: this.id, epoch: 0, firstSequence: sequence, count };
     const verdict = shard.appendClient(batch, producer, {
@@ -70,7 +73,7 @@ type TokenState = 'sent' | 'open' | 'releasing' | 'released';
 /** Random writes to one shard by processes that die at random writes, and what must be true behind each restart. */
 class Game {
   readonly #random: SimRandom;
-  readonly #producers = [new Producer(1), new Producer(2), new Producer(3)];
+  readonly #producers = [1, 2, 3].map((id) => new Producer(id, (what) => this.#note(what)));
   readonly #tokens = new Map<number, TokenState>();
   /** Retained values in the order of publishing, and how many are acknowledged. */
   readonly #retained: string[] = [];
@@ -79,14 +82,16 @@ class Game {
   #kernel!: Kernel;
   #topic!: TopicRecord;
   #shard!: Shard;
+  /** Of all answers, and of what is found after each restart; the same for the same seed. */
+  trace = 0;
 
   constructor(seed: number) {
     this.#random = new SimRandom(seed);
   }
 
-  async play(lives: number): Promise<void> {
+  async play(lives: number): Promise<this> {
     this.#storage = await createMemoryStorage();
-    this.#kernel = await startKernel(this.#storage);
+    this.#kernel = await this.#boot();
     const config = new Map([
       ['subject.bind', 'true'],
       ['segment.bytes', String(segmentBytes)],
@@ -104,6 +109,16 @@ class Game {
     }
     await this.#check();
     this.#storage.journal.crash();
+    return this;
+  }
+
+  #boot(): Promise<Kernel> {
+    const clock = new SimClock();
+    return startKernel(this.#storage, { modules: { clock, random: this.#random.fork() } });
+  }
+
+  #note(what: string): void {
+    this.trace = traced(this.trace, what);
   }
 
   #below(bound: number): number {
@@ -158,12 +173,13 @@ class Game {
   /** kill -9, a new process, and the repetitions of the producers. */
   async #restart(): Promise<void> {
     this.#storage.journal.crash();
-    this.#kernel = await startKernel(this.#storage);
+    this.#kernel = await this.#boot();
     this.#shard = await this.#kernel.openShard(this.#topic.shards[0]!);
     for (const [token, state] of this.#tokens) {
       const known = this.#shard.tokens.has(session, token);
       if (state === 'open') expect(known, `token ${token}`).toBe(true);
       if (state === 'released') expect(known, `token ${token}`).toBe(false);
+      this.#note(`token ${token}: ${known}`);
       // What was unknown is decided now.
       this.#tokens.set(token, known ? 'open' : 'released');
     }
@@ -177,6 +193,7 @@ class Game {
     const kept = this.#shard.retained!.records.get('r/kept')?.value.toString() ?? 'nothing';
     const possible = this.#retained.slice(Math.max(0, this.#retainedAcknowledged - 1));
     if (this.#retainedAcknowledged === 0) possible.push('nothing');
+    this.#note(`kept ${kept}`);
     expect(possible).toContain(kept);
     // What was published and not stored is not published again.
     if (kept !== 'nothing') this.#retained.length = Number(kept) + 1;
@@ -201,10 +218,15 @@ class Game {
 }
 
 describe('a shard whose owner dies at any write', () => {
-  it.each(Array.from({ length: 20 }, (_, seed) => [seed]))(
-    'game %i: repetitions are stored once, tokens and retained messages are those of the log',
-    async (seed) => {
-      await new Game(seed).play(8);
-    },
-  );
+  for (const group of seedGroups(process.env)) {
+    it(
+      `seeds ${group.first} to ${group.end - 1}: repetitions are stored once, tokens and retained messages are those of the log`,
+      async ({ task }) => {
+        const { traces } = await playSeeds(group, (seed) => new Game(seed).play(8));
+        Object.assign(task.meta, { traces });
+        expect(new Set(traces).size, 'another seed is another run').toBe(traces.length);
+      },
+      seedGroupTimeoutMs,
+    );
+  }
 });

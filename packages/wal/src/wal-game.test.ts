@@ -1,18 +1,52 @@
 import type { RobustError } from '@robustmq/core';
 import { crc32c } from '@robustmq/core';
-import { SimDisk, SimRandom, settle } from '@robustmq/sim';
+import { firstFailure, LyingDisk, playSeeds, SimDisk, SimRandom, seedGroups } from '@robustmq/sim';
+import { seedGroupTimeoutMs, settle, traced } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
+import type { OpenWal } from './broken-rules.ts';
+import { openAppending, openHasty, openSaltless } from './broken-rules.ts';
 import { NumberedUser, numberedItem, readNumbered, stateOf, testUuid } from './conformance.ts';
+import { encodeFrameHeader, frameHeaderBytes, pageBytes, tableEntryBytes } from './frame.ts';
 import { openWal } from './open-wal.ts';
 import type { Wal } from './wal.ts';
 
 const fileBytes = 64 * 1024;
 const folder = '/wal';
-/** `GAME_SEEDS=5000 GAME_FIRST_SEED=1` plays longer than the suite does. */
-const seeds = Number(process.env['GAME_SEEDS'] ?? 40);
-const firstSeed = Number(process.env['GAME_FIRST_SEED'] ?? 1);
-const seedsPerTest = 10;
 const crashesPerGame = 10;
+/** Longer than any file has frames. */
+const forgedSequence = 1000;
+
+/**
+ * An item that holds frames of a log, as a client makes one who has read an old copy of this one: alone in its frame,
+ * it has them where recovery looks for frames. Only the salt of the present use is missing.
+ */
+function forgedItem(id: number, run: number, use: { generation: number; salt: Buffer }): Buffer {
+  const inner = numberedItem(0xffff_ffff, run, 16);
+  const table = Buffer.alloc(tableEntryBytes);
+  table.writeUInt32BE(inner.length, 0);
+  table.writeUInt32BE(crc32c(inner), 4);
+  const first = pageBytes - frameHeaderBytes - tableEntryBytes;
+  const item = Buffer.alloc(first + 2 * pageBytes + frameHeaderBytes + table.length + inner.length);
+  item.writeUInt32BE(id, 0);
+  for (let page = 0; page < 3; page++) {
+    const at = first + page * pageBytes;
+    encodeFrameHeader(item, at, {
+      ...use,
+      kind: 1,
+      uuid: Buffer.from(testUuid, 'hex'),
+      sequence: forgedSequence + page,
+      bodyBytes: table.length + inner.length,
+      items: 1,
+      previousCrc: 0,
+      tableCrc: crc32c(table),
+      checkpoint: false,
+      complete: false,
+    });
+    table.copy(item, at + frameHeaderBytes);
+    inner.copy(item, at + frameHeaderBytes + table.length);
+  }
+  return item;
+}
 
 /**
  * A random run of one log over many crashes, against a model: what was told durable is there after every crash, in
@@ -21,11 +55,18 @@ const crashesPerGame = 10;
 class Game {
   readonly #random: SimRandom;
   readonly #files: number;
+  readonly #open: OpenWal;
   #disk: SimDisk;
   #user = new NumberedUser();
   #run = 0;
   /** Id -> the run that appended it last. */
   readonly #runOf = new Map<number, number>();
+  /** Items that hold frames. */
+  readonly #forged = new Map<number, Buffer>();
+  /** The power fails in the next call of the disk. */
+  #crashNext = false;
+  /** What an old copy of the log tells. */
+  #copied: { generation: number; salt: Buffer } | null = null;
   #appended = 0;
   #acked = 0;
   /** Items up to here are safe elsewhere, which survives crashes. */
@@ -36,7 +77,8 @@ class Game {
   /** Of all calls of all disks; the same for the same seed. */
   trace = 0;
 
-  constructor(seed: number) {
+  constructor(seed: number, open: OpenWal = openWal) {
+    this.#open = open;
     this.#random = new SimRandom(seed);
     this.#files = 3 + this.#random.below(5);
     this.#disk = new SimDisk({ seed });
@@ -48,7 +90,7 @@ class Game {
       const crashAt = random.chance(0.3) ? 1 + random.below(60) : 1 + random.below(600);
       const survivor = await this.#phase(crashAt);
       this.crashes++;
-      this.trace = crc32c(Buffer.from(String(this.#disk.traceHash)), this.trace);
+      this.trace = traced(this.trace, this.#disk.traceHash);
       this.#disk = survivor;
     }
     return this;
@@ -63,7 +105,8 @@ class Game {
     };
     // One microtask later the call is under way, and not complete.
     disk.fault = (op) => {
-      if (op.number === crashAt) queueMicrotask(crash);
+      if (op.number === crashAt || this.#crashNext) queueMicrotask(crash);
+      this.#crashNext = false;
       return undefined;
     };
     let failure: unknown;
@@ -91,7 +134,7 @@ class Game {
     const user = new NumberedUser();
     this.#user = user;
     const random = this.#random;
-    const { wal, recovered } = await openWal({
+    const { wal, recovered } = await this.#open({
       disk,
       folder,
       user,
@@ -107,8 +150,13 @@ class Game {
     let last = 0;
     for await (const frame of recovered.frames) {
       for (const { bytes, position } of frame) {
-        const { id, run } = readNumbered(bytes);
-        expect(run, `item ${id} is of the run that appended it last`).toBe(this.#runOf.get(id));
+        const id = bytes.readUInt32BE(0);
+        const forged = this.#forged.get(id);
+        if (forged !== undefined) expect(bytes.equals(forged), `item ${id} is as appended`).toBe(true);
+        else {
+          const { run } = readNumbered(bytes);
+          expect(run, `item ${id} is of the run that appended it last`).toBe(this.#runOf.get(id));
+        }
         if (last !== 0) expect(id, 'items are in order, without a gap').toBe(last + 1);
         if (first === 0) first = id;
         last = id;
@@ -116,8 +164,8 @@ class Game {
         this.recoveredItems++;
       }
     }
-    expect(recovered.rot).toEqual([]);
-    expect(recovered.tornFrames).toBeLessThanOrEqual(1);
+    expect(recovered.rot, 'no false verdict of rot').toEqual([]);
+    expect(recovered.tornFrames, 'one frame was on its way').toBeLessThanOrEqual(1);
     if (recovered.checkpoint !== null) {
       expect(stateOf(recovered.checkpoint).done).toBeLessThanOrEqual(this.#done);
     }
@@ -125,7 +173,7 @@ class Game {
       expect(first, 'nothing is missing at the beginning').toBeLessThanOrEqual(this.#done + 1);
       expect(last, 'nothing is missing at the end').toBeGreaterThanOrEqual(this.#acked);
     }
-    expect(last).toBeLessThanOrEqual(this.#appended);
+    expect(last, 'nothing is invented').toBeLessThanOrEqual(this.#appended);
     this.torn += recovered.tornFrames;
     this.#appended = Math.max(last, this.#done);
     this.#acked = this.#appended;
@@ -143,14 +191,17 @@ class Game {
       this.#acked = base + upTo;
     });
     await wal.start();
+    await this.#copy(this.#disk, wal.generation);
     const steps = 20 + random.below(200);
     for (let step = 0; step < steps; step++) {
       this.#user.stateBytes = random.chance(0.2) ? random.below(8000) : 0;
       this.#user.chunkBytes = Array.from({ length: random.below(3) }, () => 1 + random.below(8000));
       const count = wal.full ? 0 : random.below(20);
+      if (!wal.full && random.chance(0.03)) await this.#forge(wal, turn);
       for (let item = 0; item < count; item++) {
         const id = ++this.#appended;
         this.#runOf.set(id, this.#run);
+        this.#forged.delete(id);
         const bytes = numberedItem(
           id,
           this.#run,
@@ -174,6 +225,29 @@ class Game {
     }
   }
 
+  /** Reads generation and salt of an earlier use out of the log's files. */
+  async #copy(disk: SimDisk, generation: number): Promise<void> {
+    for (const { name } of await disk.list(folder)) {
+      const head = disk.peek(`${folder}/${name}`);
+      const found = head.length < frameHeaderBytes ? 0 : head.readUInt32BE(36);
+      if (found > 0 && found < generation) this.#copied = { generation: found, salt: head.subarray(24, 32) };
+    }
+  }
+
+  /** Appends an item with frames in it, alone if nothing is on its way. */
+  async #forge(wal: Wal, turn: () => Promise<void>): Promise<void> {
+    if (this.#copied === null) return;
+    wal.flush();
+    await turn();
+    const id = ++this.#appended;
+    this.#runOf.delete(id);
+    const bytes = forgedItem(id, this.#run, { ...this.#copied, generation: wal.generation });
+    this.#forged.set(id, bytes);
+    this.#crashNext = this.#random.chance(0.12);
+    wal.append([bytes], crc32c(bytes));
+    await turn();
+  }
+
   /** Makes some of what is durable safe elsewhere and lets go of it. */
   #sweep(wal: Wal, generationOf: Map<number, number>, current: number): void {
     const upTo = this.#random.chance(0.5)
@@ -187,28 +261,37 @@ class Game {
   }
 }
 
-async function played(seed: number): Promise<Game> {
-  const game = new Game(seed);
-  try {
-    return await game.play(crashesPerGame);
-  } catch (error) {
-    throw new Error(`GAME_FIRST_SEED=${seed} GAME_SEEDS=1, crash ${game.crashes}`, { cause: error });
-  }
-}
-
 describe('storage 2: random runs over crashes, and crashes in recovery', () => {
-  for (let first = firstSeed; first < firstSeed + seeds; first += seedsPerTest) {
-    const end = Math.min(first + seedsPerTest, firstSeed + seeds);
-    it(`seeds ${first} to ${end - 1}`, async () => {
-      let items = 0;
-      for (let seed = first; seed < end; seed++) items += (await played(seed)).recoveredItems;
-      expect(items).toBeGreaterThan(100 * (end - first));
-    });
+  for (const group of seedGroups(process.env)) {
+    it(
+      `seeds ${group.first} to ${group.end - 1}`,
+      async ({ task }) => {
+        const { games, traces } = await playSeeds(group, (seed) => new Game(seed).play(crashesPerGame));
+        Object.assign(task.meta, { traces });
+        const items = games.reduce((sum, game) => sum + game.recoveredItems, 0);
+        expect(items).toBeGreaterThan(100 * games.length);
+        expect(new Set(traces).size, 'another seed is another run').toBe(traces.length);
+      },
+      seedGroupTimeoutMs,
+    );
   }
+});
 
-  it('one seed gives one run, call by call', async () => {
-    const [once, again, other] = [await played(3), await played(3), await played(4)];
-    expect(again.trace).toBe(once.trace);
-    expect(other.trace).not.toBe(once.trace);
-  });
+describe('mutants: a log that breaks a rule loses the game', () => {
+  const directoryNotSynced: OpenWal = (options) =>
+    openWal({ ...options, disk: new LyingDisk(options.disk, { directories: true }) });
+
+  it.each<[string, string, OpenWal, RegExp]>([
+    ['2.3', 'no salt', openSaltless, /item 4294967295|rot/],
+    ['2.1', 'a file used again before its items are safe elsewhere', openHasty, /rot|missing/],
+    ['2.3', 'an append to a found file', openAppending, /rot|missing/],
+    ['2.1', 'directory not synced', directoryNotSynced, /missing/],
+  ])(
+    'storage %s: mutant: %s is caught by the game',
+    async (_rule, _title, open, symptom) => {
+      const caught = await firstFailure((seed) => new Game(seed, open).play(crashesPerGame));
+      expect(caught?.error.message).toMatch(symptom);
+    },
+    seedGroupTimeoutMs,
+  );
 });
