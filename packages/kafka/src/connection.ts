@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { InvariantError, RobustError } from '@robustmq/core';
 import { decodeRequestHeader, produce, RequestReader } from '@robustmq/kafka-codec';
 import type { Answer, Handler, KafkaContext, Peer, Request } from './adapter.ts';
+import { isPlainName } from './names.ts';
 
 /** Requests of one connection that are being answered or wait, at most; then its socket is not read. */
 const pendingMax = 64;
@@ -49,6 +50,8 @@ export class Connection implements Peer {
   #pendingBytes = 0;
   #paused = false;
   #awaitsRelief = false;
+  /** The last one that was looked at: a client does not change it. */
+  #clientId = '';
   /** Whether it ever produced: others are read while memory is short. */
   #producer = false;
   readonly #gateOpened = (): void => this.#flow();
@@ -169,6 +172,14 @@ export class Connection implements Peer {
     if (this.#closed) return;
     this.#context.counters.requests++;
     const request: Request = { ...decodeRequestHeader(frame), frame, peer: this };
+    if (request.clientId !== this.#clientId) {
+      if (!isPlainName(request.clientId, Infinity)) {
+        this.#context.logger.debug({ peer: this.host }, 'a client id can not be kept');
+        this.#refuse(null);
+        return;
+      }
+      this.#clientId = request.clientId;
+    }
     if (request.apiKey === produce.key) this.#producer = true;
     this.#pending.push({ request, started: false, done: false, answer: null });
     this.#pendingBytes += frame.length;

@@ -50,6 +50,8 @@ export interface MqttLimits {
   readonly subscriptionsMax: number;
   /** Kept sessions with a filter above QoS 0 that begins with a wildcard. */
   readonly broadSessionsMax: number;
+  /** Sessions that are kept, with and without a connection. */
+  readonly sessionsMax: number;
   /** Seconds; 0xffffffff is for ever. */
   readonly sessionExpiryMax: number;
   /** Seconds; 0: whatever the client wants. Binds MQTT 5 clients, which are told; others keep what they asked for. */
@@ -74,6 +76,7 @@ export const defaultLimits: MqttLimits = {
   sendAliasesMax: 32,
   subscriptionsMax: 10_000,
   broadSessionsMax: 100,
+  sessionsMax: 500_000,
   sessionExpiryMax: 0xffff_ffff,
   keepAliveMax: 3600,
   willRecoveryGraceMs: 10_000,

@@ -34,6 +34,9 @@ export const mqttLimits = z
     sessionExpiryMax: whole(0, 0xffff_ffff, 0xffff_ffff).describe(
       'Longest session expiry interval, seconds; 4294967295 is for ever.',
     ),
+    sessionsMax: whole(1, 10_000_000, 500_000).describe(
+      'Sessions that are kept, with and without a connection; above it new ones are refused.',
+    ),
     keepAliveMax: whole(0, 65_535, 3600).describe(
       'Longest keep alive of an MQTT 5 client, seconds, which it is told; 0 takes what the client wants.',
     ),
@@ -76,6 +79,10 @@ export const kafkaLimits = z
       'How long the first rebalance of an empty group waits for more members.',
     ),
     groupMembersMax: whole(1, 100_000, 10_000).describe('Members of a group.'),
+    membersMax: whole(1, 10_000_000, 100_000).describe('Members of all groups together.'),
+    groupsMax: whole(1, 10_000_000, 100_000).describe(
+      'Groups, those included that have nothing but committed offsets.',
+    ),
   })
   .prefault({});
 

@@ -82,14 +82,20 @@ function kafkaListener(config: Config, { base, gates, logger }: ListenerModules)
   const { enabled, advertised } = config.listeners.kafka;
   if (!enabled) return null;
   const told = advertised === undefined ? null : parseAdvertised(advertised);
-  const { requestBytesMax, groupInitialDelayMs, groupMembersMax, ...limits } = config.kafka;
+  const { requestBytesMax, groupInitialDelayMs, groupMembersMax, membersMax, groupsMax, ...limits } =
+    config.kafka;
   const part = createKafkaAdapter(
     {
       ...listenAddress(config.listeners.kafka),
       nodeId: config.nodeId,
       ...limits,
       maxRequestBytes: requestBytesMax,
-      groups: { initialDelayMs: groupInitialDelayMs, membersMax: groupMembersMax },
+      groups: {
+        initialDelayMs: groupInitialDelayMs,
+        membersMax: groupMembersMax,
+        membersTotalMax: membersMax,
+        groupsMax,
+      },
       ...(told === null ? {} : { advertisedHost: told.host }),
       ...(told === null || told.port === null ? {} : { advertisedPort: told.port }),
     },

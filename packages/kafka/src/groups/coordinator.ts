@@ -5,6 +5,7 @@ import type { ErrorNumber } from '@robustmq/kafka-codec';
 import type { Fold, FoldItem, FoldShard } from '@robustmq/kernel';
 import type { KafkaModules } from '../adapter.ts';
 import { errorNumber } from '../error-map.ts';
+import { isPlainName } from '../names.ts';
 import { defaultGroupLimits, Group } from './group.ts';
 import type { GroupLimits, JoinRequest, Speaker, SyncRequest } from './group.ts';
 import {
@@ -19,8 +20,6 @@ import type { CommittedOffset, GroupEntry, GroupsState, StoredGroup, StoredMembe
 import type { JoinAnswer, SyncAnswer } from './member.ts';
 
 const tickMs = 50;
-/** Groups with members or expected members, at most. */
-const groupsMax = 100_000;
 const expiryCheckMs = 10 * 60_000;
 /** Offsets of an empty group are kept this long. */
 const offsetRetentionMs = 7 * 24 * 3600 * 1000;
@@ -33,6 +32,8 @@ const memberPrefixMax = 256;
 
 class Coordinated implements WheelItem {
   readonly group: Group;
+  /** Members of it that are in the sum of all. */
+  counted = 0;
   dueTick = 0;
   wheelSlot: Set<WheelItem> | null = null;
 
@@ -69,6 +70,8 @@ export class GroupCoordinator {
   #expiring: Timer | null = null;
   #unwatch: () => void = () => undefined;
   #startedAt = 0;
+  /** Members of all groups, those included who were told an id and have yet to come. */
+  #members = 0;
 
   constructor(modules: KafkaModules, limits: Partial<GroupLimits> = {}) {
     this.#modules = modules;
@@ -102,7 +105,7 @@ export class GroupCoordinator {
 
   join(groupId: string, request: JoinRequest): Promise<JoinAnswer> {
     return new Promise((resolve) => {
-      const valid = groupId !== '' && groupId.length <= this.#limits.nameMax;
+      const valid = groupId !== '' && isPlainName(groupId, this.#limits.nameMax);
       const group = valid ? this.#groupFor(groupId, request.memberId === '') : errorCodes.INVALID_GROUP_ID;
       if (typeof group === 'number') {
         const nothing = { protocolType: null, protocolName: null, leader: '', members: [] };
@@ -145,10 +148,12 @@ export class GroupCoordinator {
 
   /** NONE if the speaker may commit. A group that nobody coordinates takes commits without a generation. */
   commitError(groupId: string, speaker: Speaker, generation: number): ErrorNumber {
-    if (groupId.length > this.#limits.nameMax) return errorCodes.INVALID_GROUP_ID;
+    if (!isPlainName(groupId, this.#limits.nameMax)) return errorCodes.INVALID_GROUP_ID;
     const group = this.#groups.get(groupId)?.group;
     if (group !== undefined) return group.commitError(speaker, generation, this.#now());
-    return generation < 0 ? errorCodes.NONE : errorCodes.ILLEGAL_GENERATION;
+    if (generation >= 0) return errorCodes.ILLEGAL_GENERATION;
+    // Asking again would not help: somebody has to delete groups first.
+    return this.#isNew(groupId) && this.#full ? errorCodes.POLICY_VIOLATION : errorCodes.NONE;
   }
 
   /** What is wrong with the text beside an offset. */
@@ -231,10 +236,24 @@ export class GroupCoordinator {
 
   #groupFor(groupId: string, create: boolean): Group | ErrorNumber {
     const known = this.#groups.get(groupId);
+    if (create && this.#members >= this.#limits.membersTotalMax) return errorCodes.GROUP_MAX_SIZE_REACHED;
     if (known !== undefined) return known.group;
     if (!create) return errorCodes.UNKNOWN_MEMBER_ID;
-    if (this.#groups.size >= groupsMax) return errorCodes.COORDINATOR_NOT_AVAILABLE;
+    if (this.#isNew(groupId) && this.#full) return errorCodes.POLICY_VIOLATION;
     return this.#create(groupId).group;
+  }
+
+  #isNew(groupId: string): boolean {
+    return !this.#groups.has(groupId) && this.#entry(groupId) === undefined;
+  }
+
+  /** Whether there are as many groups as there may be, with members or with offsets only. */
+  get #full(): boolean {
+    const { groupsMax } = this.#limits;
+    if (this.#groups.size >= groupsMax) return true;
+    let stored = 0;
+    for (const shard of this.#fold.shards) stored += shard.state.groups.size;
+    return stored >= groupsMax;
   }
 
   #create(groupId: string): Coordinated {
@@ -280,6 +299,7 @@ export class GroupCoordinator {
   #reschedule(groupId: string): void {
     const coordinated = this.#groups.get(groupId);
     if (coordinated === undefined) return;
+    this.#count(coordinated, coordinated.group.size);
     if (coordinated.group.blank) {
       this.#drop(coordinated, errorCodes.UNKNOWN_MEMBER_ID);
       return;
@@ -293,7 +313,13 @@ export class GroupCoordinator {
     this.#wheel.schedule(coordinated);
   }
 
+  #count(coordinated: Coordinated, members: number): void {
+    this.#members += members - coordinated.counted;
+    coordinated.counted = members;
+  }
+
   #drop(coordinated: Coordinated, error: ErrorNumber): void {
+    this.#count(coordinated, 0);
     this.#wheel.cancel(coordinated);
     this.#groups.delete(coordinated.group.id);
     coordinated.group.die(error);

@@ -1,5 +1,6 @@
 import { errorCodes } from '@robustmq/kafka-codec';
 import type { ErrorNumber } from '@robustmq/kafka-codec';
+import { isPlainName } from '../names.ts';
 import { electProtocol, metadataBytes, metadataOf, sameProtocols, supports } from './member.ts';
 import type { JoinAnswer, JoinReply, Member, MemberProtocol, SyncAnswer, SyncReply } from './member.ts';
 
@@ -11,6 +12,10 @@ export interface GroupLimits {
   readonly sessionTimeoutMinMs: number;
   readonly sessionTimeoutMaxMs: number;
   readonly membersMax: number;
+  /** Members of all groups together. */
+  readonly membersTotalMax: number;
+  /** Groups, those that have offsets only included. */
+  readonly groupsMax: number;
   /** Protocols of one member: each is compared with those of all others. */
   readonly protocolsMax: number;
   /** Bytes of what the members of a group say about themselves: all of it is one record of the log. */
@@ -24,6 +29,8 @@ export const defaultGroupLimits: GroupLimits = {
   sessionTimeoutMinMs: 6_000,
   sessionTimeoutMaxMs: 30 * 60_000,
   membersMax: 10_000,
+  membersTotalMax: 100_000,
+  groupsMax: 100_000,
   protocolsMax: 100,
   metadataBytesMax: 1_500_000,
   nameMax: 1024,
@@ -105,6 +112,11 @@ export class Group {
   /** Nothing to remember: no member, nobody expected, no generation. */
   get blank(): boolean {
     return this.members.size === 0 && this.#promised.size === 0 && this.generation === 0;
+  }
+
+  /** Members, and those who were told an id and have yet to come. */
+  get size(): number {
+    return this.members.size + this.#promised.size;
   }
 
   /** Takes a member of a stored generation; its session begins anew. */
@@ -229,12 +241,14 @@ export class Group {
     if (sessionTimeoutMs < sessionTimeoutMinMs || sessionTimeoutMs > sessionTimeoutMaxMs) {
       return errorCodes.INVALID_SESSION_TIMEOUT;
     }
-    if (instanceId !== null && instanceId.length > nameMax) return errorCodes.INVALID_REQUEST;
-    const named = protocolType !== '' && protocolType.length <= nameMax;
+    if (instanceId !== null && !isPlainName(instanceId, nameMax)) return errorCodes.INVALID_REQUEST;
+    const named = protocolType !== '' && isPlainName(protocolType, nameMax);
     if (!named || protocols.length === 0 || protocols.length > protocolsMax) {
       return errorCodes.INCONSISTENT_GROUP_PROTOCOL;
     }
-    if (protocols.some(({ name }) => name.length > nameMax)) return errorCodes.INCONSISTENT_GROUP_PROTOCOL;
+    if (protocols.some(({ name }) => !isPlainName(name, nameMax))) {
+      return errorCodes.INCONSISTENT_GROUP_PROTOCOL;
+    }
     if (memberId !== '') {
       const known = this.members.has(memberId) || (this.#promised.has(memberId) && instanceId === null);
       const error =

@@ -5,6 +5,8 @@ import type { Answer, KafkaContext, Request } from '../adapter.ts';
 const idRequiredVersion = 4;
 const protocolTypeVersion = 7;
 const skipVersion = 9;
+/** As much of a client's id is kept with a member, UTF-16 units; it may be as long as a text of the protocol. */
+const clientIdKept = 1024;
 
 /** Enters a group; answered when the rebalance has gathered its members. */
 export async function handleJoinGroup(context: KafkaContext, request: Request): Promise<Answer> {
@@ -14,7 +16,7 @@ export async function handleJoinGroup(context: KafkaContext, request: Request): 
   const answer = await context.groups.join(body.groupId, {
     memberId,
     instanceId: body.groupInstanceId,
-    clientId: request.clientId ?? '',
+    clientId: request.clientId.slice(0, clientIdKept).toWellFormed(),
     clientHost: request.peer.host,
     sessionTimeoutMs,
     rebalanceTimeoutMs: rebalanceTimeoutMs < 0 ? sessionTimeoutMs : rebalanceTimeoutMs,

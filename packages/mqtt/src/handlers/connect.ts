@@ -1,5 +1,5 @@
 import { RobustError } from '@robustmq/core';
-import type { ConnackProperties, ConnectPacket } from '@robustmq/mqtt-codec';
+import type { ConnackPacket, ConnackProperties, ConnectPacket } from '@robustmq/mqtt-codec';
 import { encodeConnack, encodeWithin, reasonCode } from '@robustmq/mqtt-codec';
 import type { MqttContext, MqttLimits } from '../adapter.ts';
 import type { ClientProfile, Connection, Refusal } from '../connection.ts';
@@ -15,8 +15,8 @@ const clientIdCharactersV3 = 23;
 export function acceptConnect(connection: Connection, packet: ConnectPacket): void {
   const { context } = connection;
   const assigned = packet.clientId === '' ? assignedClientId(context) : null;
-  const refusal = refusalOf(packet, context);
   const profile = profileOf(packet, assigned ?? packet.clientId, context.limits);
+  const refusal = refusalOf(packet, context) ?? tooManySessions(packet, profile, context);
   connection.accepted(profile);
   if (refusal !== null) {
     connection.end(refusal);
@@ -67,7 +67,7 @@ async function open(
   const properties = connackProperties(packet, { profile, assigned, limits: context.limits });
   const connack = { type: 'connack', sessionPresent: present, reasonCode: 0, properties } as const;
   const { version, maxPacketBytes } = profile;
-  const bytes = version === 5 ? encodeWithin(5, connack, maxPacketBytes) : encodeConnack(version, connack);
+  const bytes = version === 5 ? encodeShort(connack, maxPacketBytes) : encodeConnack(version, connack);
   if (bytes === null) {
     connection.end(null);
     return;
@@ -76,6 +76,12 @@ async function open(
   if (present) await resubscribe(session);
   connection.proceed();
   if (present && !session.ended) await redeliver(session);
+}
+
+/** CONNACK where it fits, or else without the offer of topic aliases, or else null: the rest has to be said. */
+function encodeShort(connack: ConnackPacket, maxBytes: number): Buffer | null {
+  const { topicAliasMaximum: _, ...properties } = connack.properties;
+  return encodeWithin(5, connack, maxBytes) ?? encodeWithin(5, { ...connack, properties }, maxBytes);
 }
 
 /** Why a client is not accepted; null when it is. */
@@ -106,6 +112,16 @@ function refusalOf(packet: ConnectPacket, context: MqttContext): Refusal | null 
       return { code: fault.reasonCode, reason: 'the will is not the UTF-8 text it is said to be' };
   }
   return null;
+}
+
+function tooManySessions(
+  { will }: ConnectPacket,
+  { clientId, sessionExpirySeconds }: ClientProfile,
+  { sessions }: MqttContext,
+): Refusal | null {
+  const kept = sessionExpirySeconds > 0 || will !== null;
+  if (!kept || !sessions.full(clientId)) return null;
+  return { code: reasonCode.quotaExceeded, reason: 'there are as many kept sessions as there may be' };
 }
 
 function canPublish(context: MqttContext, topic: string): boolean {

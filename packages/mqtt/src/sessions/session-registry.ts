@@ -64,6 +64,14 @@ export class SessionRegistry {
     return this.#offline.size;
   }
 
+  /** Whether a session that is kept may not be made for this client: it has none, and there are as many as may be. */
+  full(clientId: string): boolean {
+    if (this.#fold.of(clientId).state.sessions.has(clientId)) return false;
+    let kept = 0;
+    for (const shard of this.#fold.shards) kept += shard.state.sessions.size;
+    return kept >= this.#context.limits.sessionsMax;
+  }
+
   /** Loads the fold; sessions whose connections died with the last process are disconnected now. */
   async start(): Promise<void> {
     this.#fold = await this.#context.kernel.folds.open(sessionKind());
