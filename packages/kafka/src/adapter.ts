@@ -1,6 +1,7 @@
 import type { Clock, Gates, ListenAddress, Logger, Random } from '@robustmq/core';
 import type { Kernel } from '@robustmq/kernel';
 import type { RequestHeader } from '@robustmq/kafka-codec';
+import type { AnswerTurn } from './answer-turn.ts';
 import type { GroupCoordinator } from './groups/coordinator.ts';
 import type { GroupLimits } from './groups/group.ts';
 import type { KafkaCounters } from './metrics.ts';
@@ -43,6 +44,7 @@ export interface KafkaContext extends KafkaModules {
   readonly options: KafkaOptions;
   readonly counters: KafkaCounters;
   readonly groups: GroupCoordinator;
+  readonly answers: AnswerTurn;
   /** The advertised address. */
   broker(): { nodeId: number; host: string; port: number };
 }

@@ -2,6 +2,8 @@ import type { Socket } from 'node:net';
 import { InvariantError, RobustError } from '@robustmq/core';
 import { decodeRequestHeader, produce, RequestReader } from '@robustmq/kafka-codec';
 import type { Answer, Handler, KafkaContext, Peer, Request } from './adapter.ts';
+import type { Answered } from './answer-turn.ts';
+import { AnswerWriter } from './answer-writer.ts';
 import { isPlainName } from './names.ts';
 
 /** Requests of one connection that are being answered or wait, at most; then its socket is not read. */
@@ -38,13 +40,14 @@ export interface ConnectionLimits {
  * order; any other request waits for those before it, and what follows waits for it. Nothing is begun while the client
  * does not take what was answered before.
  */
-export class Connection implements Peer {
+export class Connection implements Peer, Answered {
   readonly host: string;
   readonly #socket: Socket;
   readonly #context: KafkaContext;
   readonly #handlerOf: HandlerOf;
   readonly #limits: ConnectionLimits;
   readonly #reader: RequestReader;
+  readonly #writer: AnswerWriter;
   readonly #closeTasks = new Set<() => void>();
   #pending: Pending[] = [];
   #pendingBytes = 0;
@@ -76,12 +79,13 @@ export class Connection implements Peer {
     this.#reader = new RequestReader({
       maxRequestBytes: context.options.maxRequestBytes ?? 100 * 1024 * 1024,
     });
+    this.#writer = new AnswerWriter(socket);
     this.host = socket.remoteAddress ?? '';
     this.#requestAt = context.clock.monotonic();
     socket.setNoDelay(true);
     socket.setKeepAlive(true, probeAfterMs);
     socket.on('data', (chunk) => this.#data(chunk));
-    socket.on('drain', () => this.#goOn());
+    socket.on('drain', () => this.goOn());
     // Set while the client owes us reading only; it looks at what the system has sent on, not at whole writes.
     socket.on('timeout', () => {
       context.counters.stalled++;
@@ -165,13 +169,14 @@ export class Connection implements Peer {
     } else if (!continues) this.#partialSince = now;
     this.#turnAt = now;
     this.#turnUsed = false;
-    this.#goOn();
+    this.goOn();
   }
 
   #request(frame: Buffer): void {
     if (this.#closed) return;
     this.#context.counters.requests++;
-    const request: Request = { ...decodeRequestHeader(frame), frame, peer: this };
+    const { apiKey, apiVersion, correlationId, clientId, bodyStart } = decodeRequestHeader(frame);
+    const request: Request = { apiKey, apiVersion, correlationId, clientId, bodyStart, frame, peer: this };
     if (request.clientId !== this.#clientId) {
       if (!isPlainName(request.clientId, Infinity)) {
         this.#context.logger.debug({ peer: this.host }, 'a client id can not be kept');
@@ -189,9 +194,8 @@ export class Connection implements Peer {
   #advance(): void {
     if (this.#closed) return;
     const pending = this.#pending;
-    const socket = this.#socket;
+    const writer = this.#writer;
     let written = 0;
-    socket.cork();
     for (let at = 0; at < pending.length; at++) {
       const each = pending[at]!;
       const overlaps = each.request.apiKey === produce.key;
@@ -203,10 +207,10 @@ export class Connection implements Peer {
       if (at === written && each.done) {
         written++;
         this.#pendingBytes -= each.request.frame.length;
-        if (each.answer !== null) for (const piece of each.answer) socket.write(piece);
+        if (each.answer !== null) writer.add(each.answer);
       } else if (!overlaps) break;
     }
-    socket.uncork();
+    writer.flush();
     if (written > 0) this.#pending = pending.slice(written);
     this.#endIfIdle();
   }
@@ -224,18 +228,17 @@ export class Connection implements Peer {
       this.#yielded = false;
       this.#turnAt = this.#context.clock.monotonic();
       this.#turnUsed = false;
-      this.#goOn();
+      this.goOn();
     });
     return true;
   }
 
-  /** Whether the client has to read first. What is corked goes to the system before it counts. */
+  /** Whether the client has to read first. What is gathered goes to the system before it counts. */
   #full(): boolean {
-    const socket = this.#socket;
-    if (socket.writableLength < socket.writableHighWaterMark) return false;
-    socket.uncork();
-    socket.cork();
-    return socket.writableLength >= socket.writableHighWaterMark;
+    const { writableHighWaterMark } = this.#socket;
+    if (this.#writer.unsentBytes < writableHighWaterMark) return false;
+    this.#writer.flush();
+    return this.#writer.unsentBytes >= writableHighWaterMark;
   }
 
   #start(pending: Pending): void {
@@ -266,10 +269,11 @@ export class Connection implements Peer {
     if (this.#closed) return;
     pending.answer = answer;
     pending.done = true;
-    this.#goOn();
+    this.#context.answers.request(this);
   }
 
-  #goOn(): void {
+  /** Writes what is answered, starts what may start, and reads on if it may. */
+  goOn(): void {
     this.#advance();
     this.#account();
     this.#flow();

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type { Lifecycle, OpenListener, Timer } from '@robustmq/core';
 import { listenOn, openGates } from '@robustmq/core';
 import type { KafkaContext, KafkaModules, KafkaOptions } from './adapter.ts';
+import { AnswerTurn } from './answer-turn.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionLimits } from './connection.ts';
 import { GroupCoordinator } from './groups/coordinator.ts';
@@ -103,6 +104,7 @@ export class KafkaAdapter implements Lifecycle {
       options: this.#options,
       counters: this.counters,
       groups: this.#groups,
+      answers: new AnswerTurn(),
       broker: () => ({ nodeId: this.#options.nodeId, ...this.address() }),
     };
   }
