@@ -194,13 +194,15 @@ export class Kernel implements Lifecycle {
     this.#retention?.cancel();
     this.publisher.stop();
     this.catchUp.stop();
-    if (this.#started) await this.#drain();
+    if (this.#started) await this.#inTime(this.#drain());
     this.#unwatch();
     const error = new RobustError<KernelErrorCode>('KERNEL_STOPPING', 'the broker is stopping', {
       retriable: true,
     });
     this.folds.stop();
-    for (const shard of [...this.#shards.all()]) this.#shards.drop(shard.id, error);
+    const shards = [...this.#shards.all()];
+    for (const shard of shards) this.#shards.drop(shard.id, error);
+    if (this.#started) await this.#inTime(this.#seal(shards));
     this.publisher.close(error);
     this.appender.stop();
   }
@@ -345,16 +347,27 @@ export class Kernel implements Lifecycle {
 
   async #drain(): Promise<void> {
     this.appender.flush();
+    for (const shard of this.#shards.all()) await shard.log.whenIdle();
+    await this.folds.whenIdle();
+    for (const fold of this.#shards.retainedFolds()) await fold.whenIdle();
+    for (const shard of this.#shards.all()) await shard.handOver();
+  }
+
+  /** A shard that can't be sealed skips offsets at its next start, as after a crash. */
+  async #seal(shards: readonly Shard[]): Promise<void> {
+    const sealed = await Promise.allSettled(shards.map((shard) => shard.seal()));
+    const failed = sealed.find((each) => each.status === 'rejected');
+    if (failed !== undefined)
+      this.modules.logger.warn({ error: failed.reason as Error }, 'a shard could not be sealed');
+  }
+
+  /** Waits for a part of the stop, but not longer than the stop may take. */
+  async #inTime(part: Promise<void>): Promise<void> {
     let timer: Timer | null = null;
     const timeout = new Promise<void>((resolve) => {
       timer = this.modules.clock.after(this.#options.stopTimeoutMs ?? 10_000, resolve);
     });
-    const idle = async (): Promise<void> => {
-      for (const shard of this.#shards.all()) await shard.log.whenIdle();
-      await this.folds.whenIdle();
-      for (const fold of this.#shards.retainedFolds()) await fold.whenIdle();
-    };
-    await Promise.race([idle(), timeout]);
+    await Promise.race([part, timeout]);
     (timer as Timer | null)?.cancel();
   }
 

@@ -83,9 +83,12 @@ export interface ProducedBatch {
 /** Appends `count` records of an idempotent producer. */
 export function produce(
   shard: Shard,
-  { producerId = 7, epoch = 0, sequence = 0, count = 1, timestamp = 1000 },
+  { producerId = 7, epoch = 0, sequence = 0, count = 1, timestamp = 1000, padding = '' },
 ): ProducedBatch {
-  const values = Array.from({ length: count }, (_, at) => `${producerId}/${epoch}/${sequence + at}`);
+  const values = Array.from(
+    { length: count },
+    (_, at) => `${producerId}/${epoch}/${sequence + at}${padding}`,
+  );
   const batch = clientBatch(values, { producerId, epoch, sequence, timestamp });
   const producer = { producerId, epoch, firstSequence: sequence, count };
   let verdict: SequenceVerdict | undefined;

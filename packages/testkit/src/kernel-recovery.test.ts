@@ -1,6 +1,6 @@
 import type { Kernel, Shard } from '@robustmq/kernel';
 import { entryFlag } from '@robustmq/kernel';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   append,
   brokerBatch,
@@ -96,6 +96,26 @@ describe('storage 4.5: offsets that were acknowledged and lost', () => {
     expect(await valuesOf(again)).toEqual(['0:a', `${limit}:d`]);
   });
 
+  it.each([{ flush: 'interval' }, { storage: 'memory' }])(
+    'a clean stop leaves none in doubt: the next start goes on with the next offset: %j',
+    async (config) => {
+      const shard = await createShard(kernel, 'lazy', config);
+      for (const value of ['a', 'b', 'c']) await append(shard, brokerBatch([value]));
+      await kernel.stop();
+      // What is in memory only does not outlive its process.
+      if (config.storage === 'memory') storage.journal.forget(lastSegment(storage, shard.id)?.id);
+      kernel = await startKernel(storage);
+      const again = await reopenShard(kernel, shard.topic.id);
+      expect(recordOf(storage, shard.id).holes).toEqual([]);
+      expect(again.startOffset).toBe(config.storage === 'memory' ? 3 : 0);
+      expect(await append(again, brokerBatch(['d']))).toBe(3);
+      // It counts from there: a crash skips again.
+      const limit = recordOf(storage, shard.id).offsetLimit;
+      const crashed = await reopened(again);
+      expect(await append(crashed, brokerBatch(['e']))).toBe(limit);
+    },
+  );
+
   it('regression: a topic made durable meanwhile used offsets again that were given out lazily', async () => {
     const shard = await createShard(kernel, 'lazy', { flush: 'interval' });
     for (const value of ['a', 'b', 'c']) await append(shard, brokerBatch([value]));
@@ -146,6 +166,60 @@ describe('storage 4.5: offsets that were acknowledged and lost', () => {
       code: 'JOURNAL_DATA_LOST',
     });
     expect(await valuesOf(shard)).toEqual(['0:a', '3:d']);
+  });
+});
+
+describe('storage 4.2: what a start reads of a data shard', () => {
+  const mebibyte = 1024 * 1024;
+
+  /** Records of a mebibyte from a producer, from a sequence on. */
+  async function fill(shard: Shard, from: number, count: number): Promise<void> {
+    for (let sequence = from; sequence < from + count; sequence++) {
+      expect(await produce(shard, { sequence, padding: 'v'.repeat(mebibyte) }).outcome).toBe(sequence);
+    }
+  }
+
+  /** The lowest offset of the shard that opening it reads. */
+  async function readFrom(shard: Shard): Promise<{ again: Shard; lowest: number }> {
+    const read = vi.spyOn(storage.journal, 'readCached');
+    const again = await reopenShard(kernel, shard.topic.id);
+    const segments = new Set(recordOf(storage, shard.id).segments.map(({ id }) => id));
+    const calls = read.mock.calls.map(([request]) => request).filter(({ segment }) => segments.has(segment));
+    read.mockRestore();
+    return { again, lowest: Math.min(...calls.map(({ offset }) => offset)) };
+  }
+
+  it('after a crash is what follows a checkpoint, 16 MiB at most, and the state is whole', async () => {
+    const shard = await createShard(kernel, 'orders');
+    await fill(shard, 0, 40);
+    expect(recordOf(storage, shard.id).segments).toHaveLength(1);
+    await crash();
+    const { again, lowest } = await readFrom(shard);
+    expect(lowest).toBeGreaterThanOrEqual(40 - 17);
+    for (const sequence of [36, 39]) expect(await produce(again, { sequence }).outcome).toBe(sequence);
+    expect(await produce(again, { sequence: 40 }).outcome).toBe(40);
+  });
+
+  it('after a clean stop is nothing, once a mebibyte was written', async () => {
+    const shard = await createShard(kernel, 'orders');
+    await fill(shard, 0, 3);
+    await kernel.stop();
+    kernel = await startKernel(storage);
+    const { again, lowest } = await readFrom(shard);
+    expect(lowest).toBe(Number.POSITIVE_INFINITY);
+    expect(await produce(again, { sequence: 2 }).outcome).toBe(2);
+    expect(await produce(again, { sequence: 3 }).outcome).toBe(3);
+  });
+
+  it('is not taken from a checkpoint of offsets that were lost', async () => {
+    const shard = await createShard(kernel, 'lazy', { flush: 'interval' });
+    await fill(shard, 0, 20);
+    expect(storage.journal.checkpoints.get(shard.id)?.coveredTo).toBeGreaterThan(14);
+    storage.journal.loseTail(lastSegment(storage, shard.id).id, 10);
+    const again = await reopened(shard);
+    // Its last batch that is there: what was lost may come again.
+    expect(await produce(again, { sequence: 9 }).outcome).toBe(9);
+    expect(await produce(again, { sequence: 10 }).outcome).toBeGreaterThan(2 ** 20);
   });
 });
 

@@ -76,6 +76,8 @@ export class MemoryJournal implements JournalClient {
   answerFenced = false;
   /** Durability that the newest entry asked for. */
   lastDurability: Durability | null = null;
+  /** The newest of each shard. */
+  readonly checkpoints = new Map<ShardId, { coveredTo: Offset; state: Buffer }>();
   readonly #damaged = new Map<SegmentId, { from: Offset; to: Offset }>();
   #held: (() => void)[] | null = null;
   #stream: Stream | null = null;
@@ -221,12 +223,13 @@ export class MemoryJournal implements JournalClient {
     );
   }
 
-  saveCheckpoint(): Promise<void> {
+  saveCheckpoint(shard: ShardId, coveredTo: Offset, state: Uint8Array): Promise<void> {
+    if (this.fuse.take()) this.checkpoints.set(shard, { coveredTo, state: Buffer.from(state) });
     return Promise.resolve();
   }
 
-  loadCheckpoint(): Promise<null> {
-    return Promise.resolve(null);
+  loadCheckpoint(shard: ShardId): Promise<{ coveredTo: Offset; state: Buffer } | null> {
+    return Promise.resolve(this.checkpoints.get(shard) ?? null);
   }
 
   writeSegment(): Promise<void> {

@@ -21,6 +21,19 @@ export interface ShardModules {
  * records what is lost. Returns the offset the shard goes on with. The next segment is opened by the first append.
  */
 export async function recoverShard(modules: ShardModules, config: TopicConfig): Promise<Offset> {
+  return endSegment(modules, config, modules.record().offsetLimit);
+}
+
+/**
+ * Ends the segment of a shard that was closed with nothing in flight: what the journal holds is all there ever was, so
+ * no offset is skipped at the next start, as after a crash.
+ */
+export async function sealShard(modules: ShardModules, config: TopicConfig): Promise<void> {
+  await endSegment(modules, config, 0);
+}
+
+/** `usedBelow`: offsets below it may have been given out. */
+async function endSegment(modules: ShardModules, config: TopicConfig, usedBelow: Offset): Promise<Offset> {
   const record = modules.record();
   const last = record.segments.at(-1);
   if (last?.state !== 'open') return endOfShard(record);
@@ -35,7 +48,7 @@ export async function recoverShard(modules: ShardModules, config: TopicConfig): 
   }
   // A journal that has nothing of the segment may not know where it begins.
   const endOffset = Math.max(answer.endOffset, last.baseOffset);
-  const hole = holeBehind(endOffset, answer.status === 'lost' ? answer.lostTo : null, record);
+  const hole = holeBehind(endOffset, answer.status === 'lost' ? answer.lostTo : null, usedBelow);
   const commands: MetadataCommand[] = [
     {
       kind: 'rollSegment',
@@ -64,8 +77,8 @@ export async function recoverShard(modules: ShardModules, config: TopicConfig): 
  * Offsets below the limit may have been given out and acknowledged from memory, whatever the topic is configured to do
  * now: none of them is used again.
  */
-function holeBehind(endOffset: Offset, lostTo: Offset | null, record: ShardRecord): Hole | null {
-  const to = Math.max(lostTo ?? 0, record.offsetLimit);
+function holeBehind(endOffset: Offset, lostTo: Offset | null, usedBelow: Offset): Hole | null {
+  const to = Math.max(lostTo ?? 0, usedBelow);
   if (to <= endOffset) return null;
   return { from: endOffset, to, kind: lostTo !== null && lostTo > endOffset ? 'lost' : 'skipped' };
 }

@@ -10,9 +10,15 @@ import type { Shard } from './shard.ts';
 
 const readBytes = 1024 * 1024;
 
+/** State as the owner stored it, with everything below `coveredTo` in it. */
+interface Checkpoint {
+  readonly coveredTo: Offset;
+  readonly state: Buffer;
+}
+
 /**
- * Rebuilds a data shard's state by reading its log: idempotence and tokens from the newest segment with a whole snapshot
- * at its head, retained records from where their copies end.
+ * Rebuilds a data shard's state by reading its log: idempotence and tokens from the stored checkpoint or the newest segment
+ * with a whole snapshot at its head, retained records from where their copies end.
  */
 export class ShardReplay {
   readonly #shard: Shard;
@@ -30,9 +36,16 @@ export class ShardReplay {
     this.#subjects = subjects;
   }
 
-  /** Reads `[.., next)`; throws as the reader. */
-  async run(reader: ShardReader, record: ShardRecord, next: Offset): Promise<void> {
-    this.#stateFrom = Math.max(await this.#restored(reader, record.segments, next), record.startOffset);
+  /** Reads `[.., next)`, or what follows the checkpoint; throws as the reader. */
+  async run(
+    reader: ShardReader,
+    record: ShardRecord,
+    next: Offset,
+    checkpoint: Checkpoint | null,
+  ): Promise<void> {
+    const from =
+      this.#resumed(record.segments, checkpoint) ?? (await this.#restored(reader, record.segments, next));
+    this.#stateFrom = Math.max(from, record.startOffset);
     this.#retainedFrom = Math.max(this.#shard.retained?.appliedThrough ?? next, record.startOffset);
     let offset = Math.min(this.#stateFrom, this.#retainedFrom);
     while (offset < next) {
@@ -40,6 +53,19 @@ export class ShardReplay {
       for (const entry of answer.entries) this.#entry(entry);
       offset = answer.nextOffset;
     }
+  }
+
+  /**
+   * Restores a checkpoint, if it is of the newest segment that holds anything: an older one is behind the snapshot at
+   * that segment's head, and one of offsets that were lost lies in no segment.
+   */
+  #resumed(segments: readonly SegmentRecord[], checkpoint: Checkpoint | null): Offset | null {
+    const newest = segments.findLast((segment) => segment.endEntry >= 0);
+    if (checkpoint === null || newest === undefined) return null;
+    const { coveredTo, state } = checkpoint;
+    if (coveredTo < newest.baseOffset || coveredTo > newest.endOffset) return null;
+    this.#shard.restore(state);
+    return coveredTo;
   }
 
   /**

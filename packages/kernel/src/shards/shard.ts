@@ -18,12 +18,16 @@ import type { ReadAnswer } from '../ports/journal-client.ts';
 import type { TopicRecord } from '../ports/metadata.ts';
 import type { TopicConfig } from '../topic-config.ts';
 import type { ShardModules } from './recover-shard.ts';
-import { recoverShard } from './recover-shard.ts';
+import { recoverShard, sealShard } from './recover-shard.ts';
 import { ShardReplay } from './replay-shard.ts';
 
 const snapshotVersion = 1;
-/** A marker is written beside the data at least this often, so that loading replays no more. */
+/** A marker is written beside the data at least this often, so that loading replays no more, */
 const retainedMarkerBytes = 16 * 1024 * 1024;
+/** and the state is stored beside the segment. */
+const checkpointBytes = 16 * 1024 * 1024;
+/** At the end it is not worth a file, or a marker, to save a start from reading less than this. */
+const handOverBytesMin = 1024 * 1024;
 
 /** Where a data shard sends its batches. */
 export interface ShardRoutes {
@@ -55,6 +59,8 @@ export class Shard {
   #log!: ShardLog;
   #waiters = new Set<() => void>();
   #sinceMarker = 0;
+  #sinceCheckpoint = 0;
+  #saving: Promise<void> | null = null;
 
   constructor(options: ShardOptions) {
     const record = options.modules.record();
@@ -101,7 +107,9 @@ export class Shard {
   async open(): Promise<void> {
     const { modules, config } = this.#options;
     const next = await recoverShard(modules, config);
-    await new ShardReplay(this, this.#options.subjects).run(this.#reader, modules.record(), next);
+    const checkpoint = await modules.journal.loadCheckpoint(this.id);
+    const replay = new ShardReplay(this, this.#options.subjects);
+    await replay.run(this.#reader, modules.record(), next, checkpoint);
     this.#log = new ShardLog(modules.record(), config, next, modules, {
       appended: (batches, from, to) => this.#options.routes.appended(this, batches, from, to),
       committed: (batches, from, to) => this.#committed(batches, from, to),
@@ -112,6 +120,20 @@ export class Shard {
 
   close(error: RobustError<KernelErrorCode>): void {
     this.#log.close(error);
+  }
+
+  /** Nothing is in flight, and the process ends: leaves behind what lets the next start read little. */
+  async handOver(): Promise<void> {
+    if (this.#sinceMarker >= handOverBytesMin) await this.copiesCommitted();
+    await this.#saving;
+    if (this.#sinceCheckpoint >= handOverBytesMin) this.#saveCheckpoint(this.highWatermark);
+    await this.#saving;
+  }
+
+  /** After `close` with nothing in flight, where offsets may be given out before they are durable: none is in doubt. */
+  async seal(): Promise<void> {
+    const { modules } = this.#options;
+    if (modules.record().offsetLimit > 0) await sealShard(modules, this.config);
   }
 
   /** Takes a batch that a broker encoded. */
@@ -222,7 +244,9 @@ export class Shard {
       }
       if (batch.notes !== null) this.#notes(batch);
       this.#sinceMarker += batch.bytes;
+      this.#sinceCheckpoint += batch.bytes;
     }
+    if (this.#sinceCheckpoint >= checkpointBytes && this.#saving === null) this.#saveCheckpoint(to);
     if (this.#options.retained !== null && this.#sinceMarker >= retainedMarkerBytes) {
       this.#sinceMarker = 0;
       this.#options.retained.appendThen([retainedMarker(to)], null);
@@ -232,6 +256,18 @@ export class Shard {
     const waiters = this.#waiters;
     this.#waiters = new Set();
     for (const wake of waiters) wake();
+  }
+
+  /** The state as of now, where everything below `to` is folded and nothing else. One that can't be saved costs time only. */
+  #saveCheckpoint(to: Offset): void {
+    this.#sinceCheckpoint = 0;
+    if (this.config.storage === 'memory') return;
+    this.#saving = this.#options.modules.journal
+      .saveCheckpoint(this.id, to, this.#snapshot())
+      .catch(() => undefined)
+      .finally(() => {
+        this.#saving = null;
+      });
   }
 
   #notes(batch: LogBatch): void {
