@@ -11,8 +11,15 @@ export interface RuleRow extends Rule {
 
 export function rulesOf(page: string, text: string): Rule[];
 export function rulesNamedIn(source: string): Set<string>;
+/** `unknown` are numbers in titles that no page has. */
+export interface Coverage {
+  readonly rows: RuleRow[];
+  readonly unknown: string[];
+}
+
 export function coverage(
   rules: readonly Rule[],
   files: readonly { readonly path: string; readonly source: string }[],
-): { rows: RuleRow[]; unknown: string[] };
+): Coverage;
+export function projectCoverage(): Coverage;
 export function verdictOf(row: RuleRow): string;

@@ -1,36 +1,46 @@
-// `npm run rules`: which test checks which rule of docs/semantics.md and docs/storage.md; fails for a rule without a test.
+// `npm run rules`: which test checks which rule of docs/semantics.md, docs/storage.md and docs/defects.md; fails for a
+// rule without a test.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
 
 const root = join(import.meta.dirname, '..');
-const pages = ['semantics', 'storage'];
+const pages = ['semantics', 'storage', 'defects'];
 /** Conformance suites are run by the tests of each implementation, so their titles are titles of tests. */
 const testFile = /(\.test|[\\/]conformance|[\\/]conformance[\\/][^\\/]+)\.ts$/;
 
 /**
  * The rules of a page: paragraphs that begin with a number in bold, `**3.4** text`, or, for a rule that waits for a part
- * that does not exist, `**3.4** (later: reason) text`.
+ * that does not exist, `**3.4** (later: reason) text`. Those of docs/defects.md have the protocol before the number.
  */
 export function rulesOf(page, text) {
   const rules = [];
-  for (const [, number, rest] of text.matchAll(/^\*\*(\d+\.\d+)\*\* ((?:.+\n?)+)/gm)) {
+  for (const [, number, protocol, defect, rest] of text.matchAll(
+    /^\*\*(?:(\d+\.\d+)|(\w+) (\d+))\*\* ((?:.+\n?)+)/gm,
+  )) {
     const later = /^\(later: ([^)]+)\)/.exec(rest.replaceAll('\n', ' '))?.[1] ?? null;
-    rules.push({ name: `${page} ${number}`, later });
+    rules.push({ name: number === undefined ? `${protocol} defect ${defect}` : `${page} ${number}`, later });
   }
   return rules;
 }
 
+const reference = '(?:(?:semantics|storage) \\d+\\.\\d+|(?:mqtt|kafka) defect \\d+)';
+const title = new RegExp(`^(.*)\\(\\s*['"\`](${reference}(?:, (?:${reference}|[\\d.]+))*): `, 'gm');
+
 /**
  * The rules that titles in a test file name: a title begins with `semantics 3.4: `, or with several numbers, `semantics
- * 3.4, 3.5: `. Titles are read from the source: the literal first argument of `it`, `test`, `describe` or `check`, also
- * behind `.each(...)`; skipped tests and commented lines do not count.
+ * 3.4, 3.5, mqtt defect 7: `. Titles are read from the source: the literal first argument of `it`, `test`, `describe` or
+ * `check`, also behind `.each(...)`; skipped tests and commented lines do not count.
  */
 export function rulesNamedIn(source) {
   const named = new Set();
-  const title = /^(.*)\(\s*(['"`])(semantics|storage) (\d+\.\d+(?:, \d+\.\d+)*): /gm;
-  for (const [, before, , page, numbers] of source.matchAll(title)) {
+  for (const [, before, names] of source.matchAll(title)) {
     if (/^\s*(\/\/|\*|\/\*)/.test(before) || !isTest(before)) continue;
-    for (const number of numbers.split(', ')) named.add(`${page} ${number}`);
+    let page = '';
+    for (const name of names.split(', ')) {
+      const numberAt = name.lastIndexOf(' ') + 1;
+      if (numberAt > 0) page = name.slice(0, numberAt);
+      named.add(page + name.slice(numberAt));
+    }
   }
   return named;
 }
@@ -75,12 +85,17 @@ function testFiles() {
   return files.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
-function main() {
+/** The coverage of the project's pages by its tests. */
+export function projectCoverage() {
   const rules = pages.flatMap((page) =>
     rulesOf(page, readFileSync(join(root, 'docs', `${page}.md`), 'utf8')),
   );
-  const { rows, unknown } = coverage(rules, testFiles());
-  const width = 16;
+  return coverage(rules, testFiles());
+}
+
+function main() {
+  const { rows, unknown } = projectCoverage();
+  const width = 17;
   for (const row of rows) {
     console.log(`${row.name.padEnd(width)}${verdictOf(row).replaceAll('\n', `\n${' '.repeat(width)}`)}`);
   }

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { coverage, rulesNamedIn, rulesOf, verdictOf } from '../scripts/rules.mjs';
+import { coverage, projectCoverage, rulesNamedIn, rulesOf, verdictOf } from '../scripts/rules.mjs';
 
 const page = `# A page
 
@@ -31,6 +31,20 @@ describe('the rules of a page', () => {
       { name: 'storage 1.1', later: null },
       { name: 'storage 1.2', later: 'there is no cluster yet' },
       { name: 'storage 1.10', later: null },
+    ]);
+    expect(rulesOf('defects', '**mqtt 3** A.\n\n**kafka 12** (later: why) B.\n')).toEqual([
+      { name: 'mqtt defect 3', later: null },
+      { name: 'kafka defect 12', later: 'why' },
+    ]);
+  });
+
+  it('of docs/defects.md are numbered without a gap, for each protocol', () => {
+    const text = readFileSync(join(import.meta.dirname, '..', 'docs', 'defects.md'), 'utf8');
+    const numbered = (protocol: string, count: number): string[] =>
+      Array.from({ length: count }, (_, at) => `${protocol} defect ${at + 1}`);
+    expect(rulesOf('defects', text).map(({ name }) => name)).toEqual([
+      ...numbered('mqtt', 62),
+      ...numbered('kafka', 27),
     ]);
   });
 
@@ -94,6 +108,12 @@ describe('the titles of tests', () => {
         `it.fails('${word} 1.8, 1.9: e', f);`,
       ),
     ).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9].map((rule) => `${word} 1.${rule}`));
+    expect(titles(`it('${word} 1.1, 1.2, mqtt defect 3, 14: g', f);`)).toEqual([
+      `${word} 1.1`,
+      `${word} 1.2`,
+      'mqtt defect 3',
+      'mqtt defect 14',
+    ]);
   });
 
   it('do not where they are no test that runs, or name no single rule', () => {
@@ -133,5 +153,22 @@ describe('coverage', () => {
     expect(coverage(rules, [file('a.test.ts', `${word} 4.1: a`)]).unknown).toEqual([
       `${word} 4.1 in a.test.ts`,
     ]);
+  });
+});
+
+describe('every rule of the project', () => {
+  const { rows, unknown } = projectCoverage();
+
+  it('has a test whose title names it, or the reason why it waits', () => {
+    expect(rows.filter((row) => verdictOf(row) === 'MISSING').map(({ name }) => name)).toEqual([]);
+    expect(rows.length).toBeGreaterThan(150);
+  });
+
+  it('that a title names is on a page', () => {
+    expect(unknown).toEqual([]);
+  });
+
+  it('that waits has no test yet: a rule that is tested waits no more', () => {
+    expect(rows.filter(({ later, tests }) => later !== null && tests.length > 0)).toEqual([]);
   });
 });

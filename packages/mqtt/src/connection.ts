@@ -272,9 +272,11 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     counters.connectionsAccepted++;
   }
 
-  /** Sends the bytes of an answer, if there is one that the client takes. */
+  /** Sends the bytes of an answer; null: the client takes none so large, and must not be left to wait for it. */
   answer(bytes: Buffer | null): void {
-    if (bytes !== null && !this.closed) this.outbox.append(bytes);
+    if (this.closed) return;
+    if (bytes !== null) this.outbox.append(bytes);
+    else this.end({ code: reasonCode.packetTooLarge, reason: 'the answer is too large for the client' });
   }
 
   /** The reason string for an answer, if the client wants it. */

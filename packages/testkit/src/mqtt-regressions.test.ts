@@ -18,6 +18,66 @@ describe('what other brokers do wrong', () => {
     expect((await client.receive(1))[0]!.qos).toBe(1);
   });
 
+  it('mqtt defect 6: a crash before the record is durable has acknowledged nothing, and what comes again is stored', async () => {
+    await using broker = await MqttBroker.start();
+    const session = { clientId: 'c', cleanStart: false, properties: { sessionExpiry: 60 } };
+    const first = await broker.connect(5, session);
+    // The journal takes no more writes; the client knows nothing of that.
+    broker.storage.journal.fuse.blowAfter(0);
+    first.publish({ topic: 't', qos: 1, packetId: 1, payload: 'x' });
+    first.publish({ topic: 't', qos: 2, packetId: 2, payload: 'y' });
+    expect(await first.nothingWithin(100)).toBeNull();
+    await broker.crash();
+    expect(first.pending).toEqual([]);
+    const reader = await broker.connect(5, { clientId: 'r' });
+    await reader.subscribe('t', 2);
+    const again = await broker.connect(5, session);
+    again.publish({ topic: 't', qos: 1, packetId: 1, dup: true, payload: 'x' });
+    again.publish({ topic: 't', qos: 2, packetId: 2, dup: true, payload: 'y' });
+    await again.next('puback');
+    await again.next('pubrec');
+    expect(await reader.receiveTexts(2)).toEqual(['x', 'y']);
+  });
+
+  it('mqtt defect 46, 61: delivery and acknowledgement wait for no timer, and keep up with one another', async () => {
+    const clock = new SimClock();
+    await using broker = await MqttBroker.start({ clock });
+    const reader = await broker.connect(5, { clientId: 'r' });
+    await reader.subscribe(['zero', 'one'], 1);
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    let received = 0;
+    let acknowledged = 0;
+    let apart = 0;
+    reader.listen(
+      (packet) => {
+        if (packet.type !== 'publish') return;
+        received++;
+        if (packet.qos === 1) reader.ack('puback', packet.packetId);
+      },
+      () => undefined,
+    );
+    const count = 500;
+    const send = (): void => {
+      const packetId = (acknowledged % 1000) + 1;
+      publisher.publish({ topic: 'zero', payload: 'x' });
+      publisher.publish({ topic: 'one', qos: 1, packetId, payload: 'x' });
+    };
+    publisher.listen(
+      () => {
+        acknowledged++;
+        apart = Math.max(apart, acknowledged * 2 - received);
+        if (acknowledged < count) send();
+      },
+      () => undefined,
+    );
+    // One message at a time, while the clock of the broker stands still.
+    send();
+    await waitUntil(() => received === count * 2);
+    expect(acknowledged).toBe(count);
+    expect(clock.now()).toBe(new SimClock().now());
+    expect(apart).toBeLessThan(50);
+  });
+
   it('mqtt defect 9: QoS 1 messages to a clean session are tracked until PUBACK, and not sent again without a new connection', async () => {
     await using broker = await MqttBroker.start();
     const client = await broker.connect(5, { clientId: 'c', properties: { receiveMaximum: 2 } });

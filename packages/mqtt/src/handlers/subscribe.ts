@@ -46,6 +46,7 @@ async function subscribe(connection: Connection, session: Session, packet: Subsc
     }
   }
   answer(connection, packet.packetId, answers);
+  if (session.ended) return;
   session.filtersChanged();
   session.wake();
 }
