@@ -23,6 +23,8 @@ export class BlockIndex {
   segmentFilter: Uint32Array | null = null;
   /** Blocks whose bytes were verified since the process started. */
   readonly verified: boolean[] = [];
+  /** When blocks last left the cache's queue of fresh ones, by its own count; -1: never. */
+  readonly leftAt: number[] = [];
   /** Whether `filters` is complete: a footer's filters are read apart from its index. */
   filtersLoaded = true;
   /** Bytes of all entries. */
@@ -64,6 +66,7 @@ export class BlockIndex {
     this.flags.push(flags);
     this.filters.push(null);
     this.verified.push(false);
+    this.leftAt.push(-1);
   }
 
   end(block: number): number {
@@ -123,7 +126,7 @@ export class BlockIndex {
 
   /** Memory that the columns and filters take, roughly. */
   memoryBytes(): number {
-    let bytes = 256 + this.blocks * 56 + (this.segmentFilter?.byteLength ?? 0);
+    let bytes = 256 + this.blocks * 64 + (this.segmentFilter?.byteLength ?? 0);
     for (const filter of this.filters) bytes += filter?.byteLength ?? 0;
     return bytes;
   }

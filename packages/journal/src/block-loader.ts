@@ -10,14 +10,25 @@ import { segmentUnknown } from './errors.ts';
 import type { IndexLoader } from './index-loader.ts';
 import type { Segment } from './segment.ts';
 import type { SegmentFiles } from './segment-files.ts';
+import type { SlabPool } from './slab-pool.ts';
 import { parseBlock } from './block-parser.ts';
 
 export interface BlockLoaderOptions {
   readonly files: SegmentFiles;
   readonly cache: BlockCache;
+  readonly slabs: SlabPool;
   readonly indexes: IndexLoader;
   readonly counters: JournalCounters;
   readonly logger: Logger;
+}
+
+const nothing = Buffer.alloc(0);
+
+/** A block on its way into memory, and how many wait for it. */
+export interface BlockLoad {
+  readonly done: Promise<CachedBlock>;
+  waiters: number;
+  found: CachedBlock | null;
 }
 
 /** Reads blocks into the cache. A block is verified whole at its first touch in this process. */
@@ -36,31 +47,73 @@ export class BlockLoader {
     const { index } = segment;
     const bytes = index === null ? 0 : storedBytes(segment, index, block);
     const found = segment.blocks.get(block);
-    if (found !== undefined && found.bytes >= bytes) {
-      this.#options.cache.touch(found);
-      return found;
-    }
+    if (found !== undefined && found.bytes >= bytes) return found;
     return loaded?.block === block && loaded.bytes >= bytes ? loaded : null;
   }
 
-  /** Many readers of one block share one read. */
+  /** A block from the cache or the file. Many readers of one block share one read. Each has a lease of what it gets, and ends it. */
   load(segment: Segment, block: number): Promise<CachedBlock> {
-    const running = segment.loading.get(block);
-    if (running !== undefined) return running;
+    const found = this.cached(segment, block);
+    if (found !== null) {
+      found.leases++;
+      return Promise.resolve(found);
+    }
+    const load = segment.loading.get(block) ?? this.#begin(segment, block, false);
+    if (load.found === null) load.waiters++;
+    else load.found.leases++;
+    return load.done;
+  }
+
+  /** Reads a block that is likely to be wanted next, unless it is there, or much is there that nobody wanted yet. */
+  loadAhead(segment: Segment, block: number): void {
+    const { index } = segment;
+    if (index === null || segment.blocks.has(block) || segment.loading.has(block)) return;
+    if (!this.#options.cache.hasRoomAhead(index.bytes(block))) return;
+    // Whoever needs the block meets the error again, and with a reader to tell.
+    this.#begin(segment, block, true).done.catch(() => undefined);
+  }
+
+  /** Notes that a block was used. */
+  touch(block: CachedBlock): void {
+    if (block.list !== null) this.#options.cache.touch(block);
+  }
+
+  /** Ends a lease of a block. */
+  release(block: CachedBlock): void {
+    this.#options.cache.release(block);
+  }
+
+  #begin(segment: Segment, block: number, isAhead: boolean): BlockLoad {
     // The cache of indexes may drop it while the block is being read.
     const { index } = segment;
     assert(index !== null, 'a block is found by its index');
-    const loading = this.#options.files
-      .use('read', segment, (file) => this.#read(file, { segment, index, block }))
+    const { files, cache } = this.#options;
+    const place = { segment, index, block };
+    // More may be in the file when the read is over: this block ends where it ended at the beginning.
+    const expected = storedBytes(segment, index, block);
+    if (isAhead) cache.aheadBytes += expected;
+    const done = files
+      .use('read', segment, (file) => this.#read(file, place, expected))
       .catch((error: unknown) => {
-        if (!(error instanceof RobustError) || error.code !== 'DISK_NOT_FOUND') throw error;
-        if (segment.phase === 'deleted') throw segmentUnknown({ shard: segment.shard, segment: segment.id });
-        const bytes = storedBytes(segment, index, block);
-        return this.#parse({ segment, index, block }, { bytes: Buffer.alloc(0), expected: bytes });
+        if (error instanceof RobustError && error.code === 'DISK_NOT_FOUND') {
+          if (segment.phase !== 'deleted') return this.#parse(place, { slab: null, got: 0, expected });
+          error = segmentUnknown({ shard: segment.shard, segment: segment.id });
+        }
+        if (isAhead) cache.aheadBytes -= expected;
+        throw error;
+      })
+      .then((found) => {
+        load.found = found;
+        found.leases = load.waiters;
+        found.isAhead = isAhead;
+        cache.add(found);
+        if (load.waiters > 0) cache.reached(found);
+        return found;
       })
       .finally(() => segment.loading.delete(block));
-    segment.loading.set(block, loading);
-    return loading;
+    const load: BlockLoad = { done, waiters: 0, found: null };
+    segment.loading.set(block, load);
+    return load;
   }
 
   /** Builds the filter of a block of a sealed segment that nobody could build while it was in memory. */
@@ -76,34 +129,35 @@ export class BlockLoader {
     this.#options.indexes.keep(segment);
   }
 
-  async #read(file: DiskFile, place: BlockPlace): Promise<CachedBlock> {
-    const { segment, index, block } = place;
-    // More may be in the file when the read is over: this block ends where it ended at the beginning.
-    const expected = storedBytes(segment, index, block);
-    const bytes = Buffer.allocUnsafeSlow(expected);
-    const got = await file.pread('read', bytes, index.position[block]!);
-    this.#options.counters.blocksRead++;
-    return this.#parse(place, { bytes: bytes.subarray(0, got), expected });
+  async #read(file: DiskFile, place: BlockPlace, expected: number): Promise<CachedBlock> {
+    const { slabs, counters } = this.#options;
+    const slab = slabs.take(expected);
+    try {
+      const got = await file.pread('read', slab.subarray(0, expected), place.index.position[place.block]!);
+      counters.blocksRead++;
+      return this.#parse(place, { slab, got, expected });
+    } catch (error) {
+      slabs.give(slab);
+      throw error;
+    }
   }
 
-  #parse({ segment, index, block }: BlockPlace, read: BlockRead): CachedBlock {
-    const { counters, logger, cache } = this.#options;
-    const { bytes, expected } = read;
+  #parse({ segment, index, block }: BlockPlace, { slab, got, expected }: BlockRead): CachedBlock {
+    const { counters, logger } = this.#options;
+    const bytes = slab?.subarray(0, got) ?? nothing;
     const firstOffset = index.firstOffset[block]!;
     const endOffset = index.firstOffset[block + 1] ?? segment.stored.offset;
     const verified = index.verified[block] === true;
     const { shard, id } = segment;
     const parsed = parseBlock(bytes, { shard, segment: id, firstOffset, endOffset, verify: !verified });
-    if (bytes.length < expected) parsed.lost.push({ from: firstOffset, to: endOffset });
+    if (got < expected) parsed.lost.push({ from: firstOffset, to: endOffset });
     if (parsed.lost.length > 0) {
       counters.rotEntries += parsed.lost.length;
       logger.error({ shard, segment: id, block, lost: parsed.lost }, 'stored entries are damaged');
     } else if (block + 1 < index.blocks && expected === index.bytes(block)) {
       index.verified[block] = true;
     }
-    const found = new CachedBlock({ segment, block, bytes: expected }, parsed.entries, parsed.lost);
-    if (segment.phase !== 'deleted') cache.add(found);
-    return found;
+    return new CachedBlock({ segment, block, bytes: expected, slab }, parsed.entries, parsed.lost);
   }
 }
 
@@ -114,7 +168,9 @@ interface BlockPlace {
 }
 
 interface BlockRead {
-  readonly bytes: Buffer;
+  /** Null when there is no file. */
+  readonly slab: Buffer | null;
+  readonly got: number;
   /** Bytes that should be there; fewer are damage. */
   readonly expected: number;
 }

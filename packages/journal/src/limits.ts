@@ -15,6 +15,8 @@ export interface JournalLimits {
   readonly blockBytes: number;
   /** Blocks read from disk, and entries kept after they were written, together. */
   readonly blockCacheBytes: number;
+  /** Buffers of blocks that nobody needs, kept to be used again. */
+  readonly spareBlockBytes: number;
   /** Part of `blockCacheBytes` that holds the newest written entries. */
   readonly tailCacheBytes: number;
   /** Indexes and filters of sealed segments. */
@@ -54,6 +56,7 @@ export const defaultLimits: JournalLimits = {
   writeBytes: mebibyte,
   blockBytes: 256 * kibibyte,
   blockCacheBytes: 64 * mebibyte,
+  spareBlockBytes: 8 * mebibyte,
   tailCacheBytes: 32 * mebibyte,
   indexCacheBytes: 32 * mebibyte,
   openFiles: 512,

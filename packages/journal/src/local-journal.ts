@@ -46,6 +46,7 @@ import type { Segment } from './segment.ts';
 import { SegmentFiles } from './segment-files.ts';
 import { importSegment } from './segment-import.ts';
 import { SegmentStore } from './segment-store.ts';
+import { SlabPool } from './slab-pool.ts';
 import { snapshotStore } from './store-snapshot.ts';
 import { TailEntry } from './tail-entry.ts';
 import { checkItem, encodeFence, fenceCrc } from './wal-items.ts';
@@ -55,6 +56,8 @@ import { WriteBehind } from './write-behind.ts';
 const walKind = 1;
 /** A checkpoint is handed to the log in pieces of this size. */
 const checkpointChunkBytes = 1024 * 1024;
+/** Buffers for blocks come in multiples of this part of a usual block. */
+const slabUnits = 4;
 /** The pool of written files grows when nothing was appended for this long, */
 const idleMs = 2000;
 /** and only while more than this share of the volume is free. */
@@ -122,9 +125,10 @@ export class LocalJournal implements JournalClient, Lifecycle {
     const counters = this.counters;
     const store = new SegmentStore(limits, counters);
     const files = new SegmentFiles({ disk, folder: `${folder}/segments`, limits, counters });
-    const cache = new BlockCache(limits.blockCacheBytes, counters);
+    const slabs = new SlabPool(Math.ceil(limits.blockBytes / slabUnits), limits.spareBlockBytes);
+    const cache = new BlockCache(limits.blockCacheBytes, counters, slabs);
     const indexes = new IndexLoader({ files, blocks: cache, limits, counters, logger });
-    const blocks = new BlockLoader({ files, cache, indexes, counters, logger });
+    const blocks = new BlockLoader({ files, cache, slabs, indexes, counters, logger });
     this.#store = store;
     this.#files = files;
     this.#indexes = indexes;
@@ -414,11 +418,13 @@ export class LocalJournal implements JournalClient, Lifecycle {
     const index = segment.index;
     if (index === null || index.blocks === 0) return null;
     const found = await this.#blocks.load(segment, index.find(offset));
+    let crc: number | null = null;
     for (const { payload } of found.entries) {
       const header = Buffer.from(payload.buffer, payload.byteOffset - entryHeaderBytes, entryHeaderBytes);
-      if (header.readUInt32BE(12) === entryId) return header.readUInt32BE(60);
+      if (header.readUInt32BE(12) === entryId) crc = header.readUInt32BE(60);
     }
-    return null;
+    this.#blocks.release(found);
+    return crc;
   }
 
   #checkpoint(): Buffer[] {

@@ -1,5 +1,5 @@
 import type { Offset } from '@robustmq/core';
-import type { ReadAnswer, ReadRequest, StoredEntry, TimestampRequest } from '@robustmq/kernel';
+import type { ReadAnswer, ReadLease, ReadRequest, StoredEntry, TimestampRequest } from '@robustmq/kernel';
 import type { CachedBlock } from './block-cache.ts';
 import { filterMatches } from './block-filter.ts';
 import type { BlockLoader } from './block-loader.ts';
@@ -12,6 +12,8 @@ import { maxTimestampOf, reaches } from './tail-entry.ts';
 
 /** What a read needs from disk before it can go on, when it is not the number of a block. */
 const need = { nothing: -1, index: -2, filters: -3 } as const;
+/** What is read ahead of one reader, at most. */
+const aheadBytesMax = 2 * 1024 * 1024;
 
 export interface ReaderOptions {
   readonly store: SegmentStore;
@@ -41,17 +43,36 @@ export class Reader {
 
   readCached(request: ReadRequest): ReadAnswer | null {
     const segment = this.#segment(request);
-    const plan = new ReadPlan(request, segment);
-    const missing = this.#advance(segment, plan);
-    // Part of an answer is one; the next call finds out what is missing. Behind the last offset there is no next call.
-    if (missing !== need.nothing && (!plan.hasData || plan.next >= plan.limit)) return null;
-    this.#counters.readsCached++;
-    return plan.answer(missing !== need.nothing);
+    const plan = new ReadPlan(request, segment, this.#blocks);
+    try {
+      const missing = this.#advance(segment, plan);
+      // Part of an answer is one; the next call finds out what is missing. Behind the last offset there is no next call.
+      if (missing !== need.nothing && (!plan.hasData || plan.next >= plan.limit)) {
+        plan.abandon();
+        return null;
+      }
+      this.#counters.readsCached++;
+      this.#readAhead(segment, plan);
+      return plan.answer(missing !== need.nothing);
+    } catch (error) {
+      plan.abandon();
+      throw error;
+    }
   }
 
   async read(request: ReadRequest): Promise<ReadAnswer> {
     const segment = this.#segment(request);
-    const plan = new ReadPlan(request, segment);
+    const plan = new ReadPlan(request, segment, this.#blocks);
+    try {
+      return await this.#read(segment, plan);
+    } catch (error) {
+      plan.abandon();
+      throw error;
+    }
+  }
+
+  async #read(segment: Segment, plan: ReadPlan): Promise<ReadAnswer> {
+    const { request } = plan;
     let fromDisk = false;
     for (;;) {
       const missing = this.#advance(segment, plan);
@@ -59,18 +80,18 @@ export class Reader {
       if (missing === need.index) await this.#indexes.load(segment);
       else if (missing === need.filters) await this.#indexes.loadFilters(segment);
       else {
-        plan.loaded = await this.#blocks.load(segment, missing);
-        if (request.filter !== undefined) this.#blocks.addFilter(segment, plan.loaded);
+        const loading = this.#blocks.load(segment, missing);
+        this.#loadRest(segment, plan);
+        const found = await loading;
+        plan.setLoaded(found);
+        if (request.filter !== undefined) this.#blocks.addFilter(segment, found);
         fromDisk = true;
       }
       if (segment.phase === 'deleted') throw segmentUnknown(request);
     }
-    if (fromDisk) {
-      this.#counters.readsDisk++;
-      if (plan.full && request.filter === undefined) this.#readAhead(segment, plan.block + 1);
-    } else {
-      this.#counters.readsCached++;
-    }
+    if (fromDisk) this.#counters.readsDisk++;
+    else this.#counters.readsCached++;
+    this.#readAhead(segment, plan);
     return plan.answer(plan.full);
   }
 
@@ -84,10 +105,12 @@ export class Reader {
     if (index !== null && block < index.blocks && index.position[block]! < segment.stored.bytes) {
       const first = index.firstOffset[block]!;
       if (segment.tail.length === 0 || first < segment.tail.coversFrom) {
-        const found = this.#blocks.cached(segment, block) ?? (await this.#blocks.load(segment, block));
-        for (const entry of found.entries) {
-          if (maxTimestampOf([entry.payload], entry.flags) >= timestamp) return entry.baseOffset;
-        }
+        const found = await this.#blocks.load(segment, block);
+        const young = found.entries.find(
+          (entry) => maxTimestampOf([entry.payload], entry.flags) >= timestamp,
+        );
+        this.#blocks.release(found);
+        if (young !== undefined) return young.baseOffset;
         if (found.lost.length > 0) return first;
       }
     }
@@ -125,7 +148,10 @@ export class Reader {
       }
       const found = this.#blocks.cached(segment, plan.block, plan.loaded);
       if (found === null) return plan.block;
+      this.#blocks.touch(found);
+      const before = plan.entries.length;
       takeBlock(segment, plan, found);
+      if (plan.entries.length > before) plan.use(found);
     }
     return need.nothing;
   }
@@ -147,12 +173,31 @@ export class Reader {
     return true;
   }
 
-  #readAhead(segment: Segment, block: number): void {
-    const index = segment.index;
-    if (index === null || block >= index.blocks || index.end(block) > segment.stored.bytes) return;
-    if (this.#blocks.cached(segment, block) !== null) return;
-    // Whoever needs the block meets the error again, and with a reader to tell.
-    this.#blocks.load(segment, block).catch(() => undefined);
+  /** Begins to read what the answer needs behind the block that it waits for. */
+  #loadRest(segment: Segment, plan: ReadPlan): void {
+    const bytes = Math.min(plan.room, aheadBytesMax) - segment.index!.bytes(plan.block);
+    this.#loadAhead(segment, plan, bytes);
+  }
+
+  /**
+   * Reads what comes next while the answer is on its way: as much as an answer holds for a reader that takes several
+   * blocks at a time, else one block.
+   */
+  #readAhead(segment: Segment, plan: ReadPlan): void {
+    if (plan.block < 0 || !plan.full) return;
+    this.#loadAhead(segment, plan, plan.blocks > 1 ? Math.min(plan.request.maxBytes, aheadBytesMax) : 1);
+  }
+
+  #loadAhead(segment: Segment, plan: ReadPlan, bytes: number): void {
+    const { index } = segment;
+    // Who filters skips most blocks.
+    if (index === null || plan.request.filter !== undefined) return;
+    let left = bytes;
+    for (let block = plan.block + 1; left > 0 && block < index.blocks; block++) {
+      if (index.end(block) > segment.stored.bytes || index.firstOffset[block]! >= plan.limit) return;
+      this.#blocks.loadAhead(segment, block);
+      left -= index.bytes(block);
+    }
   }
 }
 
@@ -165,18 +210,24 @@ class ReadPlan {
   next: Offset;
   /** Where the search goes on in the file; -1: not looked up yet. */
   block = -1;
-  /** The block that was read last: other readers may have pushed it out of the cache already. */
+  /** The block that was read last, with a lease: other readers may have pushed it out of the cache already. */
   loaded: CachedBlock | null = null;
+  /** Blocks that the answer has entries of. */
+  blocks = 0;
   done = false;
   /** Stopped by `maxBytes`. */
   full = false;
   hasData = false;
   readonly #segment: Segment;
+  readonly #loader: BlockLoader;
+  /** Blocks whose bytes the answer lends out. */
+  readonly #lent: CachedBlock[] = [];
   #bytes = 0;
 
-  constructor(request: ReadRequest, segment: Segment) {
+  constructor(request: ReadRequest, segment: Segment, loader: BlockLoader) {
     this.request = request;
     this.#segment = segment;
+    this.#loader = loader;
     this.limit = Math.min(request.limit, segment.sealedEnd);
     this.next = request.offset;
     if (request.offset > this.limit) this.done = true;
@@ -202,6 +253,33 @@ class ReadPlan {
     this.moveTo(entry.baseOffset + entry.count);
     if (!control) this.hasData = true;
     return true;
+  }
+
+  /** Bytes that the answer may still take. */
+  get room(): number {
+    return this.request.maxBytes - this.#bytes;
+  }
+
+  setLoaded(block: CachedBlock | null): void {
+    if (this.loaded !== null) this.#loader.release(this.loaded);
+    this.loaded = block;
+  }
+
+  /** Entries of the block are in the answer. */
+  use(block: CachedBlock): void {
+    this.blocks++;
+    if (this.request.lent !== true) {
+      block.isGiven = true;
+      return;
+    }
+    block.leases++;
+    this.#lent.push(block);
+  }
+
+  /** There is no answer: nothing of the blocks is needed. */
+  abandon(): void {
+    this.setLoaded(null);
+    for (const block of this.#lent.splice(0)) this.#loader.release(block);
   }
 
   moveTo(offset: Offset): void {
@@ -230,7 +308,27 @@ class ReadPlan {
   /** `partial`: the range has more. A control entry at its end stands at the next range's start, which returns it. */
   answer(partial: boolean): ReadAnswer {
     if (partial && this.hasData) while (this.entries.at(-1)?.count === 0) this.entries.pop();
-    return { entries: this.entries, nextOffset: this.next };
+    this.setLoaded(null);
+    const { entries, next: nextOffset } = this;
+    if (this.#lent.length === 0) return { entries, nextOffset };
+    return { entries, nextOffset, lease: new BlockLease(this.#lent, this.#loader) };
+  }
+}
+
+/** Keeps the blocks of an answer from being used again. */
+class BlockLease implements ReadLease {
+  readonly #loader: BlockLoader;
+  #blocks: readonly CachedBlock[];
+
+  constructor(blocks: readonly CachedBlock[], loader: BlockLoader) {
+    this.#blocks = blocks;
+    this.#loader = loader;
+  }
+
+  end(): void {
+    const blocks = this.#blocks;
+    this.#blocks = [];
+    for (const block of blocks) this.#loader.release(block);
   }
 }
 

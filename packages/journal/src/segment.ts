@@ -1,6 +1,7 @@
 import type { DiskFile, Epoch, Offset, SegmentId, ShardId } from '@robustmq/core';
 import { BlockIndex } from './block-index.ts';
 import type { CachedBlock } from './block-cache.ts';
+import type { BlockLoad } from './block-loader.ts';
 import { MemoryTail } from './memory-tail.ts';
 import type { TailEntry } from './tail-entry.ts';
 
@@ -66,7 +67,7 @@ export class Segment {
   unprobed = false;
   /** Blocks in the cache, and those on their way into it. */
   readonly blocks = new Map<number, CachedBlock>();
-  readonly loading = new Map<number, Promise<CachedBlock>>();
+  readonly loading = new Map<number, BlockLoad>();
   handle: SegmentHandle | null = null;
   /** Fields of whoever walks the segments: acknowledgement, sweeping. */
   ackRound = 0;

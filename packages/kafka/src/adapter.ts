@@ -65,6 +65,12 @@ export interface Request extends RequestHeader {
 }
 
 /** The pieces of a response; null: the request has none. */
-export type Answer = readonly Buffer[] | null;
+export type Answer = readonly Buffer[] | LentAnswer | null;
+
+/** A response whose pieces are lent: `sent` is called once, when nobody will read them any more. */
+export interface LentAnswer {
+  readonly pieces: readonly Buffer[];
+  sent(): void;
+}
 
 export type Handler = (context: KafkaContext, request: Request) => Answer | Promise<Answer>;

@@ -144,6 +144,7 @@ export class Connection implements Peer, Answered {
 
   #gone(): void {
     this.#closed = true;
+    for (const { answer } of this.#pending) drop(answer);
     this.#pending = [];
     this.#reader.stop();
     this.#context.gates.publishers.forget(this.#gateOpened);
@@ -266,7 +267,7 @@ export class Connection implements Peer, Answered {
   }
 
   #answered(pending: Pending, answer: Answer): void {
-    if (this.#closed) return;
+    if (this.#closed) return drop(answer);
     pending.answer = answer;
     pending.done = true;
     this.#context.answers.request(this);
@@ -338,4 +339,9 @@ export class Connection implements Peer, Answered {
     }
     this.close();
   }
+}
+
+/** Lets go of an answer that nobody waits for. */
+function drop(answer: Answer): void {
+  if (answer !== null && 'sent' in answer) answer.sent();
 }

@@ -1,6 +1,15 @@
-import { errorCodes, fetch, produce } from '@robustmq/kafka-codec';
+import { decodeResponse, errorCodes, fetch, produce } from '@robustmq/kafka-codec';
+import { computeBatchCrc, nextBatch } from '@robustmq/record';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { baseOffsets, batchOf, fetchFrom, produceTo, startKafka } from './kafka-fixture.ts';
+import {
+  baseOffsets,
+  batchOf,
+  fetchFrom,
+  produceTo,
+  RawKafka,
+  requestBytes,
+  startKafka,
+} from './kafka-fixture.ts';
 import type { KafkaFixture } from './kafka-fixture.ts';
 import { KafkaClient } from './kafka-client.ts';
 import { waitUntil } from './wait-until.ts';
@@ -261,4 +270,65 @@ it('kafka defect 23: offsets are dense and in the order of the appends, over cli
     const stored = (await fetchFrom(kafka.client, topic, 0, { partition })).records;
     expect(baseOffsets(stored)).toEqual(given);
   }
+});
+
+describe('what a fetch sends is lent by the journal', () => {
+  const mebibyte = 1024 * 1024;
+
+  async function filled(): Promise<{ topic: string; ask: Buffer }> {
+    const topic = await newTopic();
+    const value = 'x'.repeat(500_000);
+    for (let count = 0; count < 16; count++) await produceTo(other, topic, batchOf([value]));
+    const partitions = [{ partition: 0, fetchOffset: 0, partitionMaxBytes: 8 * mebibyte }];
+    const topics = [{ topic, partitions }];
+    return { topic, ask: requestBytes(fetch, 11, { maxWaitMs: 0, minBytes: 1, maxBytes: 1 << 30, topics }) };
+  }
+
+  /** A client that has asked twice for more than its socket takes, and does not read. */
+  async function stalled(ask: Buffer): Promise<RawKafka> {
+    const raw = await RawKafka.connect(kafka.kafka);
+    raw.socket.pause();
+    raw.send(Buffer.concat([ask, ask]));
+    await waitUntil(() => kafka.kafka.counters.unsentBytes > 0);
+    return raw;
+  }
+
+  it('it does not change before the socket has taken it, and is given back then', async () => {
+    const { ask } = await filled();
+    const raw = await stalled(ask);
+    expect(kafka.storage.journal.openLeases).toBeGreaterThan(0);
+    raw.socket.resume();
+    for (let answers = 0; answers < 2; answers++) {
+      const frame = await raw.answer();
+      const { records } = decodeResponse(fetch, 11, frame!).responses[0]!.partitions[0]!;
+      let batches = 0;
+      for (let at = 0, end = nextBatch(records!, 0); end !== -1; at = end, end = nextBatch(records!, at)) {
+        expect(records!.readUInt32BE(at + 17)).toBe(computeBatchCrc(records!, at, end));
+        batches++;
+      }
+      expect(batches).toBe(16);
+    }
+    await waitUntil(() => kafka.storage.journal.openLeases === 0);
+    raw.close();
+  });
+
+  it('it is given back when the connection ends before', async () => {
+    const { ask } = await filled();
+    const raw = await stalled(ask);
+    expect(kafka.storage.journal.openLeases).toBeGreaterThan(0);
+    raw.close();
+    await waitUntil(() => kafka.storage.journal.openLeases === 0);
+  });
+
+  it('a long poll that finds too little gives it back before it waits', async () => {
+    const topic = await newTopic();
+    await produceTo(other, topic, batchOf(['x'.repeat(5000)]));
+    const waiting = fetchFrom(kafka.client, topic, 0, { maxWaitMs: 10_000, minBytes: 8000 });
+    // Twice, since the second look finds too little as well.
+    await produceTo(other, topic, batchOf(['x']));
+    expect(kafka.storage.journal.openLeases).toBe(0);
+    await produceTo(other, topic, batchOf(['y'.repeat(5000)]));
+    expect(baseOffsets((await waiting).records)).toEqual([0, 1, 2]);
+    await waitUntil(() => kafka.storage.journal.openLeases === 0);
+  });
 });

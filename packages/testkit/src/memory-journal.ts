@@ -72,6 +72,8 @@ export class MemoryJournal implements JournalClient {
   lostTo = 0;
   /** Entries that filters proved to hold nothing wanted: every entry is a block here, its filter exact. */
   skippedEntries = 0;
+  /** Leases of answers that were lent and not given back. */
+  openLeases = 0;
   /** Fences are answered as by a journal that a newer owner has fenced. */
   answerFenced = false;
   /** Durability that the newest entry asked for. */
@@ -181,7 +183,23 @@ export class MemoryJournal implements JournalClient {
     );
   }
 
+  /** What is lent is a copy that turns into rubbish when its lease ends: who goes on using it is found out. */
   readCached(request: ReadRequest): ReadAnswer | null {
+    const answer = this.#find(request);
+    if (request.lent !== true) return answer;
+    const entries = answer.entries.map((entry) => ({ ...entry, payload: Buffer.from(entry.payload) }));
+    let open = true;
+    this.openLeases++;
+    const end = (): void => {
+      if (!open) return;
+      open = false;
+      this.openLeases--;
+      for (const { payload } of entries) payload.fill(0xdd);
+    };
+    return { ...answer, entries, lease: { end } };
+  }
+
+  #find(request: ReadRequest): ReadAnswer {
     const segment = this.#segments.get(request.segment);
     if (segment === undefined) {
       throw new RobustError<KernelErrorCode>('JOURNAL_SEGMENT_UNKNOWN', 'no such segment');

@@ -1,7 +1,7 @@
 import { encodeResponse, errorCodes, fetch, FetchRequestColumns, zeroUuid } from '@robustmq/kafka-codec';
 import type { ErrorNumber, ResponseInput } from '@robustmq/kafka-codec';
 import { entryFlag } from '@robustmq/kernel';
-import type { Shard } from '@robustmq/kernel';
+import type { ReadLease, Shard } from '@robustmq/kernel';
 import { batchLastOffset, nextBatch } from '@robustmq/record';
 import type { Answer, KafkaContext, Peer, Request } from '../adapter.ts';
 import { errorNumber } from '../error-map.ts';
@@ -53,17 +53,24 @@ export async function handleFetch(context: KafkaContext, request: Request): Prom
   const deadline = context.clock.monotonic() + Math.min(Math.max(maxWaitMs, 0), waitMsMax);
   for (let looks = 1; ; looks++) {
     const maxBytes = answerRoom(context, columns.maxBytes);
-    const collected = await collect(context, rows, { byId, maxBytes });
+    const leases: ReadLease[] = [];
+    const collected = await collect(context, rows, { byId, maxBytes, leases });
     context.counters.unsentBytes -= collected.bytes;
     const left = deadline - context.clock.monotonic();
     if (collected.bytes >= minBytes || collected.ended || left <= 0 || rows.length === 0) {
       context.counters.fetchedBytes += collected.bytes;
-      return encodeResponse(fetch, apiVersion, correlationId, { responses: collected.topics });
+      const pieces = encodeResponse(fetch, apiVersion, correlationId, { responses: collected.topics });
+      return leases.length === 0 ? pieces : { pieces, sent: () => endAll(leases) };
     }
+    endAll(leases);
     if (looks > 1) await pause(context, Math.min(lookAgainMs, left));
     await advance(context, rows, { peer, deadline });
     if (peer.closed) return null;
   }
+}
+
+function endAll(leases: readonly ReadLease[]): void {
+  for (const lease of leases) lease.end();
 }
 
 /** What an answer may hold, by the client's wish and by what others have not taken yet. */
@@ -102,7 +109,7 @@ interface Collected {
 async function collect(
   context: KafkaContext,
   rows: readonly Row[],
-  limits: { byId: boolean; maxBytes: number },
+  limits: { byId: boolean; maxBytes: number; leases: ReadLease[] },
 ): Promise<Collected> {
   const topics: { topic: string; topicId: string; partitions: PartitionAnswer[] }[] = [];
   let bytes = 0;
@@ -116,7 +123,11 @@ async function collect(
       topics.push(last);
     }
     const left = limits.maxBytes - bytes;
-    const { answer, more } = await readRow(row, Math.min(row.maxBytes, left), bytes === 0);
+    const { answer, more } = await readRow(row, {
+      room: Math.min(row.maxBytes, left),
+      first: bytes === 0,
+      leases: limits.leases,
+    });
     if (answer.errorCode !== errorCodes.NONE || (more && left <= row.maxBytes)) ended = true;
     let rowBytes = 0;
     for (const piece of answer.records) rowBytes += piece.length;
@@ -134,8 +145,16 @@ interface Read {
   readonly more: boolean;
 }
 
-/** Reads one partition; `first` may exceed `room` so that a large batch can be fetched at all. */
-async function readRow(row: Row, room: number, first: boolean): Promise<Read> {
+interface RowLimits {
+  readonly room: number;
+  /** `room` may be exceeded, so that a large batch can be fetched at all. */
+  readonly first: boolean;
+  /** Takes the leases of what is read. */
+  readonly leases: ReadLease[];
+}
+
+/** Reads one partition. */
+async function readRow(row: Row, { room, first, leases }: RowLimits): Promise<Read> {
   const { shard } = row;
   const bounds = { highWatermark: -1, startOffset: -1 };
   if (typeof shard === 'number') return failure(row, shard, bounds);
@@ -155,8 +174,9 @@ async function readRow(row: Row, room: number, first: boolean): Promise<Read> {
       const must = first && records.length === 0;
       more = left <= 0 && !must;
       if (more) break;
-      const options = { maxBytes: Math.max(left, 1), limit };
+      const options = { maxBytes: Math.max(left, 1), limit, lent: true };
       const read = shard.readCached(offset, options) ?? (await shard.read(offset, options));
+      if (read.lease !== undefined) leases.push(read.lease);
       for (const entry of read.entries) {
         if ((entry.flags & entryFlag.control) !== 0) continue;
         const from = entry.baseOffset < offset ? firstBatch(entry.payload, offset) : 0;

@@ -15,6 +15,8 @@ export interface ReadOptions {
   /** Nothing at or above it is read: at most the high watermark. */
   readonly limit: Offset;
   readonly filter?: BlockFilter;
+  /** The answer's lease is ended when its bytes are not needed any more. */
+  readonly lent?: boolean;
   /** Stops at lost ranges with JOURNAL_DATA_LOST (false: steps over them, telling `lost`). */
   readonly lost?: (from: Offset, to: Offset) => void;
 }
@@ -123,6 +125,7 @@ export class ShardReader {
       offset,
       limit: end,
       maxBytes: options.maxBytes,
+      lent: options.lent === true,
     };
     return options.filter === undefined ? request : { ...request, filter: options.filter };
   }

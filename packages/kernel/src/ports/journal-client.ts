@@ -102,6 +102,13 @@ export interface ReadRequest {
   /** At least one entry is returned if there is one; after that entries are added while they fit. */
   readonly maxBytes: number;
   readonly filter?: BlockFilter;
+  /** The caller is done with the bytes of the answer soon, and ends its lease then. Default: they are the caller's. */
+  readonly lent?: boolean;
+}
+
+/** Bytes that stay as they are until `end` is called, once; then they may be used for others. */
+export interface ReadLease {
+  end(): void;
 }
 
 /** A stored entry: `payload` is its batches as they lie in memory or in a verified block. */
@@ -117,6 +124,8 @@ export interface ReadAnswer {
   readonly entries: readonly StoredEntry[];
   /** Everything below it in the request's range is covered: returned, skipped by the filter, or compacted away. */
   readonly nextOffset: Offset;
+  /** With `lent`: to be ended, if there is one. One that is forgotten costs memory that is not used again. */
+  readonly lease?: ReadLease;
 }
 
 export interface TimestampRequest {
