@@ -292,7 +292,24 @@ describe('semantics 5.2, mqtt defect 28: wills over the death of the broker', ()
     });
   }
 
-  it('a crash between the will and the note that it was sent does not send it twice', async () => {
+  it('come with the end of their session, however long their delay', async () => {
+    await broker.connect(5, { clientId: 'c', will: delayed(1000), properties: { sessionExpiry: 30 } });
+    await broker.connect(5, { clientId: 'd', will: delayed(1000) });
+    await broker.crash();
+    watcher = await broker.connect(5, { clientId: 'watcher' });
+    await watcher.subscribe('will/#', 2);
+    await pass(8);
+    expect(await willsSeen()).toEqual([]);
+    // A session without expiry waits for the grace, too: its client may come back.
+    await pass(4);
+    expect(await willsSeen()).toEqual(['gone']);
+    await pass(16);
+    expect(await willsSeen()).toEqual([]);
+    await pass(4);
+    expect(await willsSeen()).toEqual(['gone']);
+  });
+
+  it('semantics 4.2: a crash between the will and the note that it was sent does not send it twice', async () => {
     const client = await broker.connect(5, {
       clientId: 'c',
       will: will(),

@@ -3,7 +3,7 @@ import { createKafkaAdapter } from '@robustmq/kafka';
 import type { KafkaAdapter } from '@robustmq/kafka';
 import { errorCodes, findCoordinator, initProducerId, produce } from '@robustmq/kafka-codec';
 import { LogBatch, PublishMessage } from '@robustmq/kernel';
-import { BatchEncoder, codecs, RecordInput } from '@robustmq/record';
+import { BatchEncoder, codecs, HeaderEncoder, RecordInput } from '@robustmq/record';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KafkaClient } from './kafka-client.ts';
 import { MqttBroker } from './mqtt-broker.ts';
@@ -94,6 +94,31 @@ describe('semantics 2.3: sizes', () => {
     });
     expect(code).toBe(0);
     expect(maximumPacketSize).toBeLessThan(maxMessageBytes);
+  });
+
+  it('bounds on user properties bind senders: 0x97 above 64; a record with more reaches its receivers whole', async () => {
+    const reader = await broker.connect(5, { clientId: 'reader' });
+    await reader.subscribe('many/#', 1);
+    const sender = await broker.connect(5, { clientId: 'sender' });
+    const properties = (count: number) => ({
+      userProperties: Array.from({ length: count }, (_, at): [string, string] => [`name-${at}`, `${at}`]),
+    });
+    expect(await sender.publishAcknowledged({ topic: 'many/a', properties: properties(64) })).toBe(0);
+    expect((await reader.receive(1))[0]!.properties.userProperties).toHaveLength(64);
+    sender.publish({ topic: 'many/a', qos: 1, packetId: 2, properties: properties(65) });
+    expect((await sender.next('disconnect')).reasonCode).toBe(0x97);
+    await broker.kernel.topics.create('many', 1);
+    await reader.subscribe('many/#', 1, 2);
+    const encoder = new BatchEncoder();
+    const headers = new HeaderEncoder();
+    for (const [name, value] of properties(1000).userProperties) {
+      headers.add(Buffer.from(name), Buffer.from(value));
+    }
+    const record = new RecordInput();
+    encoder.append(record.setKey(Buffer.from('k')).setValue(Buffer.from('v')).setHeaders(headers));
+    expect(await produced('many', encoder.finish())).toBe(0);
+    const [message] = await reader.receive(1);
+    expect(message!.properties).toEqual(properties(1000));
   });
 
   it('regression: a default topic that takes small messages only kept every client out', async () => {

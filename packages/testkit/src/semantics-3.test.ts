@@ -185,6 +185,24 @@ describe('semantics 3.4: subscriptions begin and end at an offset', () => {
     expect(publishes(await back.settled())).toEqual([]);
   });
 
+  it('SUBSCRIBE again keeps the beginning: what is still to be read comes, under the new options', async () => {
+    await using broker = await MqttBroker.start();
+    const session = { ...kept('s'), properties: { sessionExpiry: 600, receiveMaximum: 1 } };
+    const client = await broker.connect(5, session);
+    await client.subscribe('again/#', 1, { id: 1 });
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    await publishAll(publisher, 'again/a', numbers(0, 3));
+    // The first fills the window; the others wait in the log.
+    await client.next('publish');
+    await client.subscribe('again/#', 1, { id: 2, packetId: 2 });
+    await broker.crash();
+    const back = await broker.connect(5, session);
+    const messages = await back.receive(3);
+    expect(publishes(messages)).toEqual(numbers(0, 3));
+    const ids = messages.map(({ properties }) => properties.subscriptionIdentifiers);
+    expect(ids.slice(1)).toEqual([[2], [2]]);
+  });
+
   it('UNSUBSCRIBE acts at once, and what is in flight is finished', async () => {
     await using broker = await MqttBroker.start();
     const client = await broker.connect(5, kept('s'));

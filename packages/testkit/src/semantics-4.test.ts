@@ -36,6 +36,33 @@ describe('semantics 4.1: outbound', () => {
     expect((await client.next('pubrel')).packetId).toBe(message.packetId);
   });
 
+  it.each([1, 2] as const)('a refill of the window is one entry in the log, at QoS %i', async (qos) => {
+    await using broker = await MqttBroker.start();
+    const many = 30;
+    const session = { ...kept('s'), properties: { sessionExpiry: 600, receiveMaximum: many } };
+    const first = await broker.connect(5, session);
+    await first.subscribe('out/a', qos);
+    await first.disconnect();
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    for (let at = 0; at < many; at++) {
+      publisher.publish({ topic: 'out/a', qos: 2, packetId: 1, payload: String(at) });
+      await publisher.next('pubrec');
+      publisher.ack('pubrel', 1);
+      await publisher.next('pubcomp');
+    }
+    const entries = (): number => {
+      const { topics, shards } = broker.storage.metadata.image;
+      const sessions = [...topics.values()].find(({ name }) => name === '__sessions')!;
+      const segments = sessions.shards.flatMap((id) => shards.get(id)!.segments);
+      return segments.reduce((sum, { id }) => sum + broker.storage.journal.entriesOf(id).length, 0);
+    };
+    const before = entries();
+    const client = await broker.connect(5, session);
+    for (let at = 0; at < many; at++) await client.next('publish');
+    // One for the connection, and one for what is in flight where that has to be known first.
+    expect(entries() - before).toBe(qos);
+  });
+
   it('QoS 1 waits for the commit of the record alone', async () => {
     await using broker = await MqttBroker.start();
     const { journal } = broker.storage;
@@ -104,6 +131,44 @@ describe('semantics 4.2: inbound QoS 2', () => {
     await broker.crash();
     const shard = await broker.kernel.openShard(broker.kernel.subjects.forPublish('in/a').shard);
     expect(shard.tokens.size).toBe(1);
+  });
+
+  it('tokens are of a session: a clean start begins with another producer id, and an old packet id is no repetition', async () => {
+    await using broker = await MqttBroker.start();
+    const first = await broker.connect(5, kept('device'));
+    first.publish({ topic: 'in/a', qos: 2, packetId: 7, payload: 'old' });
+    await first.next('pubrec');
+    const shard = shardOf(broker, 'in/a');
+    const resumed = await broker.connect(5, kept('device'));
+    resumed.publish({ topic: 'in/a', qos: 2, packetId: 7, dup: true, payload: 'old' });
+    await resumed.next('pubrec');
+    expect(shard.highWatermark).toBe(1);
+    const anew = await broker.connect(5, { ...kept('device'), cleanStart: true });
+    anew.publish({ topic: 'in/a', qos: 2, packetId: 7, payload: 'new' });
+    await anew.next('pubrec');
+    expect(shard.highWatermark).toBe(2);
+  });
+
+  it('the session names a shard in its own state before its first publish to it', async () => {
+    await using broker = await MqttBroker.start();
+    const client = await broker.connect(5, kept('device'));
+    // Opens the shard.
+    await client.publishAcknowledged({ topic: 'in/a' });
+    const shard = shardOf(broker, 'in/a');
+    broker.storage.journal.hold();
+    client.publish({ topic: 'in/a', qos: 2, packetId: 7 });
+    expect(await client.nothingWithin(50)).toBeNull();
+    expect(shard.log.nextOffset).toBe(1);
+    broker.storage.journal.release();
+    await client.next('pubrec');
+    expect(shard.log.nextOffset).toBe(2);
+    // Once is enough.
+    broker.storage.journal.hold();
+    client.publish({ topic: 'in/a', qos: 2, packetId: 8 });
+    await client.settled();
+    expect(shard.log.nextOffset).toBe(3);
+    broker.storage.journal.release();
+    await client.next('pubrec');
   });
 
   it('a session that ends with its connection has no tokens', async () => {

@@ -137,7 +137,7 @@ describe('MQTT 5 to record', () => {
     expect(allHeadersOf(batch).slice(1)).toEqual([['correlation-id', correlationData]]);
   });
 
-  it('message expiry: the header expires-at, ms in ASCII decimal', () => {
+  it('semantics 2.2: message expiry is the header expires-at, ms in ASCII decimal', () => {
     for (const messageExpiry of [0, 1, 0xffffffff]) {
       const batch = world.publish({ properties: { messageExpiry } });
       expect(headersOf(batch)).toEqual([['expires-at', String(world.now + messageExpiry * 1000)]]);
