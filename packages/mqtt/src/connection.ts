@@ -42,6 +42,11 @@ export interface ClientProfile {
   readonly sessionExpirySeconds: number;
 }
 
+/** A connection with more to read than this takes goes on in the next turn of the event loop. */
+const turnMs = 5;
+/** Only behind a chunk of this size there may be another in the same turn: the system's reads are of 64 KiB. */
+const fullChunkBytes = 32 * 1024;
+
 /** Reasons that CONNACK has no word for: before it was sent they close in silence. */
 const afterConnackOnly: ReadonlySet<number> = new Set([
   reasonCode.sessionTakenOver,
@@ -121,6 +126,12 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
   #connecting = false;
   /** The reader stands still until `proceed`. */
   #held = false;
+  /** When the present turn of the event loop has been long enough; 0: it has just begun. */
+  #turnEndsAt = 0;
+  /** `proceed` was called and waits for the next turn. */
+  #yielded = false;
+  /** Nothing is read until the next turn. */
+  #resting = false;
   /** Whether the transport gives us bytes. */
   #reading = true;
   readonly #relieved = (): void => this.#flow();
@@ -171,6 +182,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
       this.#bad(error);
     }
     this.#watchPartial(unread, chunk.length);
+    if (chunk.length >= fullChunkBytes && this.#turnIsOver()) this.#resting = true;
     this.#flow();
   }
 
@@ -183,6 +195,10 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
   /** Goes on after `hold`. */
   proceed(): void {
     if (this.closed) return;
+    if (this.#turnIsOver()) {
+      this.#yielded = true;
+      return;
+    }
     this.context.turn.now = this.context.clock.now();
     this.#held = false;
     const unread = this.#reader.heldBytes;
@@ -193,6 +209,31 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     }
     this.#watchPartial(unread, 0);
     this.#flow();
+  }
+
+  /**
+   * A client that sends without pause is read without pause, and where answers are there at once, so is the next packet:
+   * without an end to that, everybody else would wait.
+   */
+  #turnIsOver(): boolean {
+    const now = this.context.clock.monotonic();
+    if (this.#turnEndsAt === 0) {
+      this.#turnEndsAt = now + turnMs;
+      setImmediate(() => this.#nextTurn());
+      return false;
+    }
+    return now >= this.#turnEndsAt;
+  }
+
+  #nextTurn(): void {
+    this.#turnEndsAt = 0;
+    if (this.#resting) {
+      this.#resting = false;
+      this.#flow();
+    }
+    if (!this.#yielded) return;
+    this.#yielded = false;
+    this.proceed();
   }
 
   packet(packet: ControlPacket): void {
@@ -422,7 +463,13 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     const shutOut = this.#shutOut;
     if (shutOut) this.context.gates.publishers.whenOpen(this.#relieved);
     const full = this.outbox.unsentBytes > this.context.limits.unsentBytesMax;
-    const reading = !this.#held && !full && !appender.pressed && !shutOut && this.publishes?.full !== true;
+    const reading =
+      !this.#held &&
+      !this.#resting &&
+      !full &&
+      !appender.pressed &&
+      !shutOut &&
+      this.publishes?.full !== true;
     if (reading === this.#reading) return;
     this.#reading = reading;
     if (!reading) {

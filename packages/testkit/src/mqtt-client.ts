@@ -33,7 +33,7 @@ type PacketOf<Type, Each = Packet> = Each extends { type: infer Types }
 
 /** The byte stream below a client. */
 interface Wire {
-  send(bytes: Uint8Array): void;
+  send(bytes: Uint8Array, taken?: () => void): void;
   destroy(): void;
   pause(): void;
   resume(): void;
@@ -72,7 +72,7 @@ export class MqttClient {
       socket.on('data', (chunk) => client.#data(chunk));
       socket.on('close', () => client.#lost());
       client.#wire = {
-        send: (bytes) => void socket.write(bytes),
+        send: (bytes, taken) => void socket.write(bytes, () => taken?.()),
         destroy: () => socket.destroy(),
         pause: () => void socket.pause(),
         resume: () => void socket.resume(),
@@ -95,7 +95,7 @@ export class MqttClient {
       socket.on('message', (data) => client.#data(data as Buffer));
       socket.on('close', () => client.#lost());
       client.#wire = {
-        send: (bytes) => socket.send(bytes),
+        send: (bytes, taken) => socket.send(bytes, () => taken?.()),
         destroy: () => socket.terminate(),
         pause: () => socket.pause(),
         resume: () => socket.resume(),
@@ -159,6 +159,13 @@ export class MqttClient {
   /** Any bytes. */
   sendBytes(bytes: Uint8Array): void {
     this.#wire.send(bytes);
+  }
+
+  /** Any bytes; resolves when the system has taken them, so that a sender is not faster than its server reads. */
+  sendWhenRead(bytes: Uint8Array): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wire.send(bytes, resolve);
+    });
   }
 
   publish(input: PublishInput): void {

@@ -1,0 +1,376 @@
+import { encodePacket } from '@robustmq/mqtt-codec';
+import type { ProtocolVersion } from '@robustmq/mqtt-codec';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { cpuMsOf, printFigures, RawPeer, Siege } from './hostile-siege.ts';
+import type { Damage } from './hostile-siege.ts';
+import { MqttClient } from './mqtt-client.ts';
+import type { ConnectInput } from './mqtt-client.ts';
+
+// A real process, on a machine that other tests use too.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+
+/** What an attack may cost (scorecard S2); the time is that of a busy machine with two cores. */
+const growthMibMax = 32;
+const p99MsMax = 1500;
+const connectTimeoutMs = 1500;
+const partialPacketMs = 1000;
+const deadlineMs = 5000;
+const many = 1_000_000;
+
+let siege: Siege;
+
+beforeAll(async () => {
+  siege = await Siege.start({ mqtt: { connectTimeoutMs, partialPacketMs } });
+});
+
+afterAll(async () => {
+  await siege[Symbol.asyncDispose]();
+});
+
+const hex = (text: string): Buffer => Buffer.from(text.replaceAll(' ', ''), 'hex');
+const port = (): number => siege.server.ports.mqtt;
+
+function connectBytes(version: ProtocolVersion, input: ConnectInput = {}): Buffer {
+  return encodePacket(version, {
+    type: 'connect',
+    version,
+    cleanStart: true,
+    keepAlive: 0,
+    clientId: '',
+    username: null,
+    password: null,
+    will: null,
+    properties: {},
+    ...input,
+  });
+}
+
+async function connected(version: ProtocolVersion, input: ConnectInput = {}): Promise<MqttClient> {
+  return (await MqttClient.connect(port(), version, input)).client;
+}
+
+function harmless(damage: Damage): void {
+  const { growthMib, p99Ms, rounds } = damage;
+  printFigures(expect.getState().currentTestName ?? '', damage);
+  expect(rounds).toBeGreaterThan(0);
+  expect(growthMib).toBeLessThan(growthMibMax);
+  expect(p99Ms).toBeLessThan(p99MsMax);
+}
+
+/** Opens `count` connections that send `bytes`; resolves when the server has closed all, with the longest life, ms. */
+async function allClosed(count: number, bytes: Buffer): Promise<number> {
+  const peers = await Promise.all(Array.from({ length: count }, () => RawPeer.open(port())));
+  for (const peer of peers) peer.send(bytes);
+  await Promise.all(peers.map((peer) => peer.whenClosed()));
+  return Math.max(...peers.map((peer) => peer.livedMs));
+}
+
+describe('declared length far above what comes', () => {
+  /** CONNECT of version 5 whose length at `at` (two bytes) says 65,535. */
+  const lying = (at: number): Buffer => {
+    const will = { topic: 'w', payload: Buffer.from('p'), qos: 0 as const, retain: false, properties: {} };
+    const bytes = connectBytes(5, { clientId: 'c', username: 'u', password: Buffer.from('p'), will });
+    bytes.writeUInt16BE(65_535, at);
+    return bytes;
+  };
+  const before: readonly (readonly [name: string, bytes: Buffer])[] = [
+    ['the largest remaining length', hex('10 ff ff ff 7f 00 04 4d')],
+    ['a remaining length just above 64 KiB', hex('10 80 80 04 00 04 4d')],
+    ['a remaining length below 64 KiB, and no more', hex('10 f0 ff 03 00 04 4d')],
+    ['a remaining length that never ends', hex('10 ff ff')],
+    ['a protocol name of 65,535 bytes', hex('10 20 ff ff 4d 51')],
+    ['a client id of 65,535 bytes', lying(13)],
+    ['a property length of 268 MB', hex('10 13 0004 4d515454 05 02 0000 ff ff ff 7f 26 0001 61')],
+  ];
+  it('before CONNECT: costs nothing and ends in time, on 100 connections each', async () => {
+    harmless(
+      await siege.withstand(async () => {
+        const lives = await Promise.all(
+          before.map(async ([name, bytes]) => [name, (await allClosed(100, bytes)) < deadlineMs] as const),
+        );
+        expect(lives).toEqual(before.map(([name]) => [name, true]));
+      }),
+    );
+  });
+
+  it('after CONNECT: 200 packets of 1 MB of which three bytes come cost what came, and end in time', async () => {
+    harmless(
+      await siege.withstand(async () => {
+        const since = performance.now();
+        const clients = await Promise.all(Array.from({ length: 200 }, () => connected(5)));
+        for (const client of clients) client.sendBytes(hex('30 80 80 40 00 01 61'));
+        const ends = await Promise.all(clients.map((client) => client.next('disconnect')));
+        expect(new Set(ends.map(({ reasonCode }) => reasonCode))).toEqual(new Set([0x83]));
+        expect(performance.now() - since).toBeLessThan(deadlineMs);
+      }),
+    );
+  });
+
+  it('after CONNECT: a packet above Maximum Packet Size is refused by its length (0x95)', async () => {
+    const client = await connected(5);
+    client.sendBytes(hex('30 ff ff ff 7f'));
+    expect((await client.next('disconnect')).reasonCode).toBe(0x95);
+    await client.whenClosed();
+  });
+});
+
+describe('slow-loris', () => {
+  it('CONNECT a byte at a time is cut off when its time is over', async () => {
+    const peer = await RawPeer.open(port());
+    const bytes = connectBytes(4, { clientId: 'x'.repeat(250) });
+    for (const byte of bytes) {
+      if (!peer.send(Buffer.of(byte)) && peer.closed) break;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      if (peer.closed) break;
+    }
+    await peer.whenClosed();
+    expect(peer.livedMs).toBeLessThan(deadlineMs);
+    expect(peer.received).toHaveLength(0);
+  });
+
+  for (const version of [4, 5] as const) {
+    it(`a packet a byte at a time is cut off, whatever the keep alive, version ${version}`, async () => {
+      const client = await connected(version, { keepAlive: version === 4 ? 0 : 60 });
+      client.sendBytes(hex('30 80 80 40'));
+      const drip = setInterval(() => client.sendBytes(Buffer.of(0)), 50);
+      if (version === 5) expect((await client.next('disconnect')).reasonCode).toBe(0x83);
+      await client.whenClosed();
+      clearInterval(drip);
+    });
+  }
+
+  it('whole packets, however slow one after the other, are served', async () => {
+    const client = await connected(4);
+    const packet = encodePacket(4, {
+      type: 'publish',
+      topic: 'slow/but/sound',
+      qos: 1,
+      retain: false,
+      dup: false,
+      packetId: 7,
+      payload: Buffer.from('x'),
+      properties: {},
+    });
+    const since = performance.now();
+    // Each packet takes two thirds of its time, and its end comes with the beginning of the next.
+    client.sendBytes(packet.subarray(0, 3));
+    while (performance.now() - since < 3 * partialPacketMs) {
+      await new Promise((resolve) => setTimeout(resolve, (partialPacketMs * 2) / 3));
+      client.sendBytes(Buffer.concat([packet.subarray(3), packet.subarray(0, 3)]));
+      expect((await client.next('puback')).packetId).toBe(7);
+    }
+    client.drop();
+  });
+});
+
+describe('topics', () => {
+  const names: readonly (readonly [name: string, topic: string])[] = [
+    ['65,400 slashes', '/'.repeat(65_400)],
+    ['10,000 levels', 'a/'.repeat(10_000)],
+    ['129 levels', `${'a/'.repeat(128)}a`],
+    ['4,097 bytes', 'a'.repeat(4097)],
+  ];
+  for (const [name, topic] of names) {
+    it(`of ${name} are refused, as names and as filters, at no cost`, async () => {
+      const cpu = cpuMsOf(siege.server.pid);
+      const publisher = await connected(5);
+      publisher.publish({ topic, qos: 1, packetId: 1 });
+      const refused = await publisher.next('disconnect');
+      expect(refused.reasonCode).toBe(0x90);
+      const subscriber = await connected(5);
+      const [code] = await subscriber.subscribe(topic, 1).catch(() => [0x8f]);
+      expect(code).toBe(0x8f);
+      subscriber.drop();
+      expect(cpuMsOf(siege.server.pid) - cpu).toBeLessThan(2000);
+    });
+  }
+
+  it('with alternating wildcards match in time that follows their length', async () => {
+    const levels = 128;
+    const filters = Array.from({ length: 100 }, (_, at) =>
+      Array.from({ length: levels }, (__, level) => ((level + at) % 2 === 0 ? '+' : 'a')).join('/'),
+    );
+    harmless(
+      await siege.withstand(async () => {
+        const subscriber = await connected(5);
+        expect(new Set(await subscriber.subscribe(filters, 0))).toEqual(new Set([0]));
+        const publisher = await connected(5);
+        const cpu = cpuMsOf(siege.server.pid);
+        for (let at = 0; at < 200; at++) {
+          // Never the same name twice: every one is matched anew.
+          const topic = `${'a/'.repeat(levels - 1)}a${at}`;
+          publisher.publish({ topic, qos: 1, packetId: 1 });
+          await publisher.next('puback');
+        }
+        expect(cpuMsOf(siege.server.pid) - cpu).toBeLessThan(5000);
+        subscriber.drop();
+        publisher.drop();
+      }),
+    );
+  });
+});
+
+describe('legal sequences that must not leave anything behind', () => {
+  /** Sends `packet` over and over, and waits until the server has read all. */
+  async function loop(client: MqttClient, packets: readonly Buffer[], times: number): Promise<void> {
+    const cycle = Buffer.concat(packets);
+    const perChunk = Math.max(1, Math.floor(60_000 / cycle.length));
+    const chunk = Buffer.concat(Array.from({ length: perChunk }, () => cycle));
+    const answered = new Promise<void>((resolve, reject) => {
+      client.listen(
+        ({ type }) => {
+          if (type === 'pingresp') resolve();
+        },
+        () => reject(new Error('the connection was closed')),
+      );
+    });
+    for (let sent = 0; sent < times; sent += perChunk) await client.sendWhenRead(chunk);
+    await client.sendWhenRead(encodePacket(client.version, { type: 'pingreq' }));
+    await answered;
+  }
+
+  const publish = (packetId: number): Buffer =>
+    encodePacket(5, {
+      type: 'publish',
+      topic: 'twice',
+      qos: 2,
+      retain: false,
+      dup: true,
+      packetId,
+      payload: Buffer.alloc(0),
+      properties: {},
+    });
+  const subscribe = encodePacket(5, {
+    type: 'subscribe',
+    packetId: 1,
+    subscriptions: [
+      { filter: 'again/#', qos: 0, noLocal: false, retainAsPublished: false, retainHandling: 0 },
+    ],
+    properties: {},
+  });
+  const unsubscribe = encodePacket(5, {
+    type: 'unsubscribe',
+    packetId: 2,
+    filters: ['again/#'],
+    properties: {},
+  });
+  const pubrel = encodePacket(5, { type: 'pubrel', packetId: 9, reasonCode: 0, properties: {} });
+
+  const cases: readonly (readonly [name: string, packets: readonly Buffer[], times: number])[] = [
+    ['QoS 2 with one packet id and no PUBREL', [publish(7)], many],
+    ['PUBREL of a packet id that is not open', [pubrel], many],
+    ['SUBSCRIBE and UNSUBSCRIBE', [subscribe, unsubscribe], 100_000],
+    ['SUBSCRIBE of the same filter', [subscribe], 100_000],
+  ];
+  for (const [name, packets, times] of cases) {
+    it(`${name}, ${times.toLocaleString('en')} times`, async () => {
+      harmless(
+        await siege.withstand(async () => {
+          const client = await connected(5, { clientId: 'again', cleanStart: true });
+          await loop(client, packets, times);
+          expect(client.closed).toBe(false);
+          client.drop();
+        }),
+      );
+    });
+  }
+
+  it('CONNECT with will and properties, dropped, 600 times, twice', async () => {
+    const will = {
+      topic: 'will/again',
+      payload: Buffer.alloc(1000),
+      qos: 0 as const,
+      retain: false,
+      properties: { userProperties: Array.from({ length: 20 }, () => ['n', 'v'] as [string, string]) },
+    };
+    const attack = async (): Promise<void> => {
+      for (let round = 0; round < 30; round++) {
+        const clients = await Promise.all(
+          Array.from({ length: 20 }, (_, at) => connected(5, { clientId: `will${at}`, will })),
+        );
+        for (const client of clients) client.drop();
+      }
+    };
+    await siege.withstand(attack);
+    harmless(await siege.withstand(attack));
+  });
+});
+
+describe('quantities', () => {
+  it('65 user properties, or more than 8 KiB of them, are refused (0x97)', async () => {
+    const pair = (name: string, value: string): [string, string] => [name, value];
+    for (const userProperties of [
+      Array.from({ length: 65 }, () => pair('n', 'v')),
+      [pair('n', 'v'.repeat(8 * 1024))],
+    ]) {
+      const client = await connected(5);
+      client.publish({ topic: 'quantities', properties: { userProperties } });
+      expect((await client.next('disconnect')).reasonCode).toBe(0x97);
+    }
+  });
+
+  it('filters beyond `mqtt.subscriptionsMax` get 0x97, and the first ones stay', async () => {
+    const client = await connected(5);
+    const codes: number[] = [];
+    for (let from = 0; from < 10_010; from += 1001) {
+      codes.push(
+        ...(await client.subscribe(
+          Array.from({ length: 1000 }, (_, at) => `s/${from + at}`),
+          0,
+        )),
+      );
+    }
+    const more = await client.subscribe(['s/more/1', 's/more/2'], 0);
+    expect([codes.filter((code) => code === 0).length, more]).toEqual([10_000, [0x97, 0x97]]);
+    client.drop();
+  });
+
+  it('a client that publishes above Receive Maximum is told (0x93)', async () => {
+    const client = await connected(5);
+    const chunk = Array.from({ length: 1100 }, (_, at) =>
+      encodePacket(5, {
+        type: 'publish',
+        topic: 'window',
+        qos: 2,
+        retain: false,
+        dup: false,
+        packetId: at + 1,
+        payload: Buffer.alloc(0),
+        properties: {},
+      }),
+    );
+    let end: number | null = null;
+    client.listen(
+      (packet) => {
+        if (packet.type === 'disconnect') end = packet.reasonCode;
+      },
+      () => undefined,
+    );
+    client.sendBytes(Buffer.concat(chunk));
+    await client.whenClosed();
+    expect(end).toBe(0x93);
+  });
+
+  it('a client that pings and does not read is not answered without end', async () => {
+    harmless(
+      await siege.withstand(async () => {
+        const peer = await RawPeer.open(port());
+        peer.send(connectBytes(4));
+        peer.socket.pause();
+        const pings = Buffer.concat(Array.from({ length: 30_000 }, () => hex('c0 00')));
+        let sent = 0;
+        const stop = setTimeout(() => peer.drop(), 2000);
+        while (!peer.closed && sent < 200 * pings.length) {
+          sent += pings.length;
+          if (peer.send(pings)) continue;
+          await new Promise<void>((resolve) => {
+            peer.socket.once('drain', () => resolve());
+            peer.socket.once('close', () => resolve());
+          });
+        }
+        clearTimeout(stop);
+        peer.drop();
+      }),
+    );
+  });
+});
