@@ -1,0 +1,271 @@
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { Disk, Epoch, Offset, RobustError, ShardId } from '@robustmq/core';
+import { openNodeDisk } from '@robustmq/disk';
+import { entryHeaderBytes } from '@robustmq/kernel';
+import { AppendRecorder, TestLog } from '@robustmq/kernel/conformance';
+import { SimClock, SimDisk, SimRandom } from '@robustmq/sim';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { FakeMetadata, startJournal } from './journal-fixture.ts';
+import type { JournalLimits } from './limits.ts';
+import type { LocalJournal } from './local-journal.ts';
+
+/** `FLIP_STRIDE=1` flips a bit of every byte; in the suite only every so many bytes have their turn. */
+const stride = Number(process.env['FLIP_STRIDE'] ?? 1499);
+const timeoutMs = process.env['FLIP_STRIDE'] === undefined ? 120_000 : 4 * 3_600_000;
+const count = 9;
+const swept: Partial<JournalLimits> = {
+  walFileBytes: 64 * 1024,
+  walBytes: 256 * 1024,
+  blockBytes: 1500,
+  sweepBytes: 1,
+  tailCacheBytes: 0,
+  blockCacheBytes: 1,
+  indexCacheBytes: 1,
+};
+const inLogOnly: Partial<JournalLimits> = { ...swept, sweepBytes: 1 << 20, tailAgeMs: 1e9 };
+
+/** Who has an entry, and where it lies in the log when no segment has it. */
+interface Place {
+  readonly log: TestLog;
+  readonly entry: number;
+  readonly file: string;
+  readonly from: number;
+  readonly to: number;
+}
+
+const sealed = new TestLog(1 as ShardId, 1);
+/** Some of it in its file, the rest in the log. */
+const open = new TestLog(1 as ShardId, 2, { baseOffset: count });
+/** In the log only. */
+const young = new TestLog(2 as ShardId, 3);
+/** Has the last frame: damage to that one is a torn write, which was never acknowledged. */
+const last = new TestLog(3 as ShardId, 4);
+const metadata = new FakeMetadata();
+const state = Buffer.alloc(400, 5);
+/** Path below the journal's folder -> content. */
+const images = new Map<string, Buffer>();
+/** Entries that only the log has. */
+const places: Place[] = [];
+
+async function append(journal: LocalJournal, log: TestLog, bytes: number): Promise<void> {
+  const got = new AppendRecorder(journal);
+  const entry = log.data(1, 1000, { bytes });
+  got.stream.send([entry]);
+  await got.durable(log.segment, entry.entryId);
+}
+
+/** Writes all of it, and keeps the files as a killed process leaves them. */
+async function write(): Promise<void> {
+  const disk = new SimDisk();
+  const clock = new SimClock();
+  const before = await startJournal({ disk, clock, metadata, random: new SimRandom(1), limits: swept });
+  for (let entry = 0; entry < count; entry++) await append(before, sealed, 150 + entry);
+  const end = { endEntry: count - 1, endOffset: sealed.next, chainCrc: sealed.crc };
+  metadata.set(sealed.shard, [
+    { id: sealed.segment, state: 'sealed', ...end },
+    { id: open.segment, baseOffset: sealed.next },
+  ]);
+  metadata.set(young.shard, [{ id: young.segment }]);
+  metadata.set(last.shard, [{ id: last.segment }]);
+  for (let entry = 0; entry < 4; entry++) await append(before, open, 150 + entry);
+  await before.saveCheckpoint(sealed.shard, 5, state);
+  await clock.advance(100);
+  await before.stop();
+  const limits = inLogOnly;
+  const journal = await startJournal({ disk, clock, metadata, random: new SimRandom(2), limits });
+  for (let entry = 0; entry < count; entry++) {
+    if (entry >= 4) await append(journal, open, 250 + entry);
+    await append(journal, young, 350 + entry);
+  }
+  await append(journal, last, 50);
+  for (const folder of ['wal', 'segments', 'folds']) {
+    for (const { name } of await disk.list(`/journal/${folder}`)) {
+      images.set(`${folder}/${name}`, disk.peek(`/journal/${folder}/${name}`));
+    }
+  }
+  for (const log of [open, young]) {
+    for (const [entry, payload] of log.payloads.entries()) {
+      if (log === open && entry < 4) continue;
+      const [file, bytes] = [...images].find(
+        ([path, all]) => path.startsWith('wal/') && all.includes(payload),
+      )!;
+      const at = bytes.indexOf(payload);
+      places.push({ log, entry, file, from: at - entryHeaderBytes, to: at + payload.length });
+    }
+  }
+}
+
+/** Entries that are gone, of a journal that says so; throws when it does not, or serves what nobody wrote. */
+async function missingFrom(
+  journal: LocalJournal,
+  log: TestLog,
+  end: Offset,
+  lostTo: Offset,
+): Promise<number[]> {
+  const base = log.next - log.payloads.length;
+  const found = new Set<number>();
+  const lost: { from: Offset; to: Offset }[] = [{ from: end, to: lostTo }];
+  for (let offset = base; offset < end; ) {
+    const request = { shard: log.shard, segment: log.segment, offset, limit: end, maxBytes: 1 << 20 };
+    try {
+      const answer = journal.readCached(request) ?? (await journal.read(request));
+      for (const { baseOffset, payload } of answer.entries) {
+        expect(payload.equals(log.payloads[baseOffset - base]!), `the payload at ${baseOffset}`).toBe(true);
+        found.add(baseOffset - base);
+      }
+      expect(answer.nextOffset).toBeGreaterThan(offset);
+      offset = answer.nextOffset;
+    } catch (error) {
+      const { code, detail } = error as RobustError;
+      if (code !== 'JOURNAL_DATA_LOST') throw error;
+      lost.push(detail as { from: Offset; to: Offset });
+      offset = (detail as { to: Offset }).to;
+    }
+  }
+  const missing = log.payloads.map((_, entry) => entry).filter((entry) => !found.has(entry));
+  for (const entry of missing) {
+    const at = base + entry;
+    expect(
+      lost.some(({ from, to }) => from <= at && at < to),
+      `the entry at ${at} is gone without a word`,
+    ).toBe(true);
+  }
+  return missing;
+}
+
+/** What a start says of a log. */
+interface Loss {
+  /** Entries that are not served. */
+  readonly missing: readonly number[];
+  /** Whether its end is said to be lost. */
+  readonly status: string;
+}
+
+type Losses = ReadonlyMap<TestLog, Loss>;
+
+/** Starts on the files and reads everything: what is served is as it was written, what is missing is reported. */
+async function losses(disk: Disk, folder: string): Promise<Losses> {
+  const clock = new SimClock();
+  const random = new SimRandom(3);
+  const journal = await startJournal({ disk, folder, clock, metadata, random, limits: inLogOnly });
+  const fold = await journal.loadCheckpoint(sealed.shard);
+  if (fold !== null) expect(fold).toMatchObject({ coveredTo: 5, state });
+  const epoch = 2 as Epoch;
+  const opened = [open, young];
+  const answers = await journal.fence(
+    opened.map((log) => ({ shard: log.shard, segment: log.segment, epoch })),
+  );
+  const found = new Map<TestLog, Loss>();
+  found.set(sealed, { missing: await missingFrom(journal, sealed, sealed.next, 0), status: 'ok' });
+  for (const [at, log] of opened.entries()) {
+    const { status, endOffset, lostTo } = answers[at]!;
+    if (endOffset < log.next) expect(status).toBe('lost');
+    found.set(log, { missing: await missingFrom(journal, log, endOffset, lostTo), status });
+  }
+  await journal.stop();
+  return found;
+}
+
+/**
+ * What one flipped bit may cost: one entry of a segment, or of the log what came in the same shard from there on. Of a
+ * frame whose header or table is damaged nobody knows whose it was: what only the log has may be lost from there on.
+ */
+function expectNoMore(found: Losses, path: string, at: number): void {
+  const all = [...found.values()].flatMap(({ missing }) => missing);
+  if (!path.startsWith('wal/')) {
+    expect(all.length).toBeLessThanOrEqual(path.startsWith('segments/') ? 1 : 0);
+    for (const { status } of found.values()) expect(status).toBe('ok');
+    return;
+  }
+  const hit = places.find(({ file, from, to }) => file === path && from <= at && at < to);
+  for (const [log, { missing, status }] of found) {
+    const exposed = places.filter((place) => place.log === log && mayBeLost(place, hit));
+    const entries = exposed.map(({ entry }) => entry);
+    for (const entry of missing) expect(entries, `entry ${entry} of shard ${log.shard}`).toContain(entry);
+    if (entries.length === 0) expect(status, `shard ${log.shard}`).toBe('ok');
+  }
+  if (hit !== undefined) expect(all.length, 'the entry that was hit is refused').toBeGreaterThan(0);
+}
+
+function mayBeLost(place: Place, hit: Place | undefined): boolean {
+  return hit === undefined || (hit.log === place.log && hit.entry <= place.entry);
+}
+
+/** Flips a bit in every `step`th byte of the log, and more of the small files; how often that cost something. */
+async function flipEverywhere(
+  step: number,
+  startWith: (path: string, bytes: Buffer) => Promise<Losses>,
+): Promise<{ costly: number; harmless: number }> {
+  const sums = { costly: 0, harmless: 0 };
+  for (const [path, image] of images) {
+    const every = path.startsWith('wal/') ? step : Math.ceil(step / 20);
+    for (let at = 0; at < image.length; at += every) {
+      const bytes = Buffer.from(image);
+      bytes[at] = bytes[at]! ^ (1 << (Math.floor(at / every) % 8));
+      try {
+        const found = await startWith(path, bytes);
+        expectNoMore(found, path, at);
+        if ([...found.values()].some(({ missing }) => missing.length > 0)) sums.costly++;
+        else sums.harmless++;
+      } catch (error) {
+        throw new Error(`${path}, byte ${at}: ${(error as Error).message}`, { cause: error });
+      }
+    }
+  }
+  return sums;
+}
+
+beforeAll(write);
+
+describe('storage 4.5: one bit flipped anywhere in a journal’s files is reported, the entry refused, the rest served', () => {
+  it(
+    'on the simulated disk',
+    async () => {
+      const { costly, harmless } = await flipEverywhere(Math.ceil(stride / 5), async (path, bytes) => {
+        const disk = new SimDisk();
+        for (const folder of ['wal', 'segments', 'folds']) await disk.mkdir(`/journal/${folder}`);
+        for (const [name, image] of images) {
+          const file = await disk.open('wal', `/journal/${name}`, { create: true });
+          await file.pwrite('wal', name === path ? bytes : image, 0);
+          await file.sync('wal');
+        }
+        return losses(disk, '/journal');
+      });
+      expect(Math.min(costly, harmless)).toBeGreaterThan(10);
+    },
+    timeoutMs,
+  );
+
+  describe('on real files', () => {
+    let root: string;
+
+    beforeAll(() => {
+      root = mkdtempSync(join(tmpdir(), 'robustmq-flip-'));
+      for (const [name, bytes] of images) {
+        mkdirSync(dirname(join(root, 'whole', name)), { recursive: true });
+        writeFileSync(join(root, 'whole', name), bytes);
+      }
+    });
+
+    afterAll(() => rmSync(root, { recursive: true }));
+
+    it(
+      'whichever it is',
+      async () => {
+        const disk = openNodeDisk();
+        const { costly, harmless } = await flipEverywhere(stride, async (path, bytes) => {
+          const folder = join(root, 'flipped');
+          rmSync(folder, { recursive: true, force: true });
+          cpSync(join(root, 'whole'), folder, { recursive: true });
+          writeFileSync(join(folder, path), bytes);
+          expect(readFileSync(join(folder, path)).equals(images.get(path)!)).toBe(false);
+          return losses(disk, folder);
+        });
+        expect(Math.min(costly, harmless)).toBeGreaterThan(2);
+      },
+      timeoutMs,
+    );
+  });
+});
