@@ -62,6 +62,10 @@ export interface Peer {
 export interface Request extends RequestHeader {
   readonly frame: Buffer;
   readonly peer: Peer;
+  /** Gives the answer of a handler that has returned `later`; once. */
+  answer(answer: Answer): void;
+  /** Instead of an answer: closes the connection. */
+  refuse(error: unknown): void;
 }
 
 /** The pieces of a response; null: the request has none. */
@@ -73,4 +77,7 @@ export interface LentAnswer {
   sent(): void;
 }
 
-export type Handler = (context: KafkaContext, request: Request) => Answer | Promise<Answer>;
+/** Returned by a handler that will call `request.answer`, or `request.refuse`, itself: no promise for a request. */
+export const later = 'later';
+
+export type Handler = (context: KafkaContext, request: Request) => Answer | Promise<Answer> | typeof later;

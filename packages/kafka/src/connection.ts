@@ -1,9 +1,12 @@
 import type { Socket } from 'node:net';
 import { InvariantError, RobustError } from '@robustmq/core';
 import { decodeRequestHeader, produce, RequestReader } from '@robustmq/kafka-codec';
-import type { Answer, Handler, KafkaContext, Peer, Request } from './adapter.ts';
+import type { Handler, KafkaContext } from './adapter.ts';
+import { later } from './adapter.ts';
 import type { Answered } from './answer-turn.ts';
 import { AnswerWriter } from './answer-writer.ts';
+import type { ExchangeOwner } from './exchange.ts';
+import { Exchange } from './exchange.ts';
 import { isPlainName } from './names.ts';
 
 /** Requests of one connection that are being answered or wait, at most; then its socket is not read. */
@@ -16,14 +19,6 @@ const probeAfterMs = 60_000;
 const turnMs = 5;
 /** A connection with less than this of an incomplete request is not closed for what all of them hold. */
 const partialBytesFree = 1024 * 1024;
-
-interface Pending {
-  readonly request: Request;
-  started: boolean;
-  /** Set when the answer is there. */
-  done: boolean;
-  answer: Answer;
-}
 
 export type HandlerOf = (apiKey: number, apiVersion: number) => Handler | null;
 
@@ -40,7 +35,7 @@ export interface ConnectionLimits {
  * order; any other request waits for those before it, and what follows waits for it. Nothing is begun while the client
  * does not take what was answered before.
  */
-export class Connection implements Peer, Answered {
+export class Connection implements ExchangeOwner, Answered {
   readonly host: string;
   readonly #socket: Socket;
   readonly #context: KafkaContext;
@@ -49,7 +44,7 @@ export class Connection implements Peer, Answered {
   readonly #reader: RequestReader;
   readonly #writer: AnswerWriter;
   readonly #closeTasks = new Set<() => void>();
-  #pending: Pending[] = [];
+  #pending: Exchange[] = [];
   #pendingBytes = 0;
   #paused = false;
   #awaitsRelief = false;
@@ -144,7 +139,7 @@ export class Connection implements Peer, Answered {
 
   #gone(): void {
     this.#closed = true;
-    for (const { answer } of this.#pending) drop(answer);
+    for (const request of this.#pending) request.drop();
     this.#pending = [];
     this.#reader.stop();
     this.#context.gates.publishers.forget(this.#gateOpened);
@@ -161,7 +156,7 @@ export class Connection implements Peer, Answered {
     try {
       this.#reader.push(chunk, (frame) => this.#request(frame));
     } catch (error) {
-      this.#refuse(error);
+      this.refuse(error);
       return;
     }
     if (this.#pending.length > requests) {
@@ -176,18 +171,17 @@ export class Connection implements Peer, Answered {
   #request(frame: Buffer): void {
     if (this.#closed) return;
     this.#context.counters.requests++;
-    const { apiKey, apiVersion, correlationId, clientId, bodyStart } = decodeRequestHeader(frame);
-    const request: Request = { apiKey, apiVersion, correlationId, clientId, bodyStart, frame, peer: this };
+    const request = new Exchange(decodeRequestHeader(frame), frame, this);
     if (request.clientId !== this.#clientId) {
       if (!isPlainName(request.clientId, Infinity)) {
         this.#context.logger.debug({ peer: this.host }, 'a client id can not be kept');
-        this.#refuse(null);
+        this.refuse(null);
         return;
       }
       this.#clientId = request.clientId;
     }
     if (request.apiKey === produce.key) this.#producer = true;
-    this.#pending.push({ request, started: false, done: false, answer: null });
+    this.#pending.push(request);
     this.#pendingBytes += frame.length;
   }
 
@@ -199,16 +193,17 @@ export class Connection implements Peer, Answered {
     let written = 0;
     for (let at = 0; at < pending.length; at++) {
       const each = pending[at]!;
-      const overlaps = each.request.apiKey === produce.key;
+      const overlaps = each.apiKey === produce.key;
       if (!each.started) {
         if ((at > written && !overlaps) || this.#full() || this.#turnIsOver()) break;
         this.#start(each);
-        if (this.#closed) return;
+        if (this.#closed) return writer.flush();
       }
       if (at === written && each.done) {
         written++;
-        this.#pendingBytes -= each.request.frame.length;
-        if (each.answer !== null) writer.add(each.answer);
+        this.#pendingBytes -= each.frame.length;
+        const reply = each.give();
+        if (reply !== null) writer.add(reply);
       } else if (!overlaps) break;
     }
     writer.flush();
@@ -242,35 +237,31 @@ export class Connection implements Peer, Answered {
     return this.#writer.unsentBytes >= writableHighWaterMark;
   }
 
-  #start(pending: Pending): void {
-    pending.started = true;
-    const { request } = pending;
+  #start(request: Exchange): void {
+    request.started = true;
     const handler = this.#handlerOf(request.apiKey, request.apiVersion);
     if (handler === null) {
-      this.#refuse(null);
+      this.refuse(null);
       return;
     }
     try {
       const answer = handler(this.#context, request);
+      if (answer === later) return;
       if (answer instanceof Promise)
         answer.then(
-          (later) => this.#answered(pending, later),
-          (error) => this.#refuse(error),
+          (given) => request.answer(given),
+          (error) => this.refuse(error),
         );
-      else {
-        pending.answer = answer;
-        pending.done = true;
-      }
+      else request.take(answer);
     } catch (error) {
-      this.#refuse(error);
+      this.refuse(error);
     }
   }
 
-  #answered(pending: Pending, answer: Answer): void {
-    if (this.#closed) return drop(answer);
-    pending.answer = answer;
-    pending.done = true;
-    this.#context.answers.request(this);
+  /** A request has its answer now. */
+  answered(request: Exchange): void {
+    if (this.#closed) request.drop();
+    else this.#context.answers.request(this);
   }
 
   /** Writes what is answered, starts what may start, and reads on if it may. */
@@ -299,7 +290,7 @@ export class Connection implements Peer, Answered {
     this.#partialBytes = partial;
     if (grows && partial > partialBytesFree && counters.partialBytes > this.#limits.partialBytesMax) {
       this.#context.logger.warn({ peer: this.host, partial }, 'incomplete requests hold too much memory');
-      this.#refuse(null);
+      this.refuse(null);
     }
   }
 
@@ -327,7 +318,7 @@ export class Connection implements Peer, Answered {
   }
 
   /** Bad input, or a request we do not know: the protocol has no other answer than to close. */
-  #refuse(error: unknown): void {
+  refuse(error: unknown): void {
     if (error instanceof InvariantError) throw error;
     if (this.#closed) return;
     this.#context.counters.protocolErrors++;
@@ -339,9 +330,4 @@ export class Connection implements Peer, Answered {
     }
     this.close();
   }
-}
-
-/** Lets go of an answer that nobody waits for. */
-function drop(answer: Answer): void {
-  if (answer !== null && 'sent' in answer) answer.sent();
 }

@@ -20,17 +20,12 @@ import {
   stampAppendTime,
   validateBatch,
 } from '@robustmq/record';
-import type { Answer, KafkaContext, Request } from '../adapter.ts';
+import type { KafkaContext, Request } from '../adapter.ts';
+import { later } from '../adapter.ts';
 import { errorNumber } from '../error-map.ts';
 import { findTopic, missingTopic, shardOf } from '../partitions.ts';
 
 type TopicAnswer = NonNullable<ResponseInput<typeof produce>['responses']>[number];
-type PartitionAnswer = NonNullable<TopicAnswer['partitionResponses']>[number] & {
-  errorCode: number;
-  baseOffset: number;
-  logStartOffset: number;
-  logAppendTimeMs: number;
-};
 
 /** Where all formats have the byte that tells them apart, and the bytes up to it. */
 const magicBytes = 17;
@@ -40,74 +35,107 @@ const recordsMax = Math.floor((64 * 1024 * 1024) / recordBytesMin);
 /** One cursor serves all requests: a request is walked in one go. */
 const cursor = new ProduceRequestCursor();
 
-/** The answer under construction: one promise per request, however many partitions it has. */
-class Pending {
-  readonly #topics: { name: string; topicId: string; partitionResponses: PartitionAnswer[] }[] = [];
+/** A partition of a request: what its answer says, in the fields of the response, and who is told of its batch. */
+class PartitionAppend implements BatchListener {
+  readonly index: number;
+  errorCode: ErrorNumber = errorCodes.NONE;
+  baseOffset = -1;
+  logStartOffset = -1;
+  logAppendTimeMs = -1;
+  readonly #call: ProduceCall;
+  #shard: Shard | null = null;
+
+  constructor(call: ProduceCall, index: number) {
+    this.#call = call;
+    this.index = index;
+  }
+
+  goesTo(shard: Shard): void {
+    this.#shard = shard;
+  }
+
+  settled(batch: LogBatch, error: RobustError | null): void {
+    if (error === null) this.committed(batch.baseOffset);
+    else this.fail(errorNumber(error));
+  }
+
+  committed(baseOffset: number): void {
+    this.baseOffset = baseOffset;
+    this.logStartOffset = this.#shard!.startOffset;
+    this.#call.release();
+  }
+
+  fail(errorCode: ErrorNumber): void {
+    this.errorCode = errorCode;
+    this.#call.failed = true;
+    this.#call.release();
+  }
+}
+
+/** A request and the answer under construction; given when every partition is settled. */
+class ProduceCall {
+  readonly #request: Request;
+  readonly #acks: number;
+  readonly #topics: { name: string; topicId: string; partitionResponses: PartitionAppend[] }[] = [];
+  /** Partitions that are not settled, and one for the walk over the request. */
   #open = 1;
-  #done: () => void = () => undefined;
   failed = false;
 
-  get topics(): TopicAnswer[] {
-    return this.#topics;
+  constructor(request: Request, acks: number) {
+    this.#request = request;
+    this.#acks = acks;
   }
 
-  partition(topicIndex: number, name: string, topicId: string, index: number): PartitionAnswer {
-    if (this.#topics.length === topicIndex) this.#topics.push({ name, topicId, partitionResponses: [] });
-    const answer = { index, errorCode: 0, baseOffset: -1, logStartOffset: -1, logAppendTimeMs: -1 };
-    this.#topics[topicIndex]!.partitionResponses.push(answer);
-    return answer;
-  }
-
-  wait(): void {
+  partition(topicIndex: number, named: { name: string; id: string }, index: number): PartitionAppend {
+    if (this.#topics.length === topicIndex) {
+      this.#topics.push({ name: named.name, topicId: named.id, partitionResponses: [] });
+    }
+    const partition = new PartitionAppend(this, index);
+    this.#topics[topicIndex]!.partitionResponses.push(partition);
     this.#open++;
+    return partition;
   }
 
-  settle(answer: PartitionAnswer | null, errorCode: ErrorNumber): void {
-    if (answer !== null) answer.errorCode = errorCode;
-    if (errorCode !== errorCodes.NONE) this.failed = true;
-    if (--this.#open === 0) this.#done();
-  }
-
-  /** Resolves when every partition is settled; null when that is already so. */
-  whenDone(): Promise<void> | null {
-    this.#open--;
-    if (this.#open === 0) return null;
-    return new Promise((resolve) => {
-      this.#done = resolve;
-    });
+  release(): void {
+    if (--this.#open > 0) return;
+    const request = this.#request;
+    if (this.#acks !== 0) {
+      const responses: TopicAnswer[] = this.#topics;
+      request.answer(encodeResponse(produce, request.apiVersion, request.correlationId, { responses }));
+    } else if (this.failed) {
+      // Nobody waits for an answer; the only way to tell the client of an error is to close.
+      request.refuse(new RobustError('OUTCOME_UNKNOWN', 'a produce request without acknowledgement failed'));
+    } else request.answer(null);
   }
 }
 
 /** Appends one batch per partition, as the client encoded it; answers when all of them are committed. */
-export function handleProduce(context: KafkaContext, request: Request): Answer | Promise<Answer> {
+export function handleProduce(context: KafkaContext, request: Request): typeof later {
   const { apiVersion, frame, bodyStart } = request;
   cursor.open(apiVersion, frame, bodyStart);
   const { acks, transactionalId } = cursor;
   const refused = requestError(acks, transactionalId);
-  const pending = new Pending();
+  const call = new ProduceCall(request, acks);
   while (cursor.next()) {
     const named = { name: cursor.topicName, id: cursor.topicId, byId: cursor.byId };
-    const answer = pending.partition(cursor.topicIndex, named.name, named.id, cursor.partitionIndex);
-    pending.wait();
+    const partition = call.partition(cursor.topicIndex, named, cursor.partitionIndex);
     if (refused !== errorCodes.NONE) {
-      pending.settle(answer, refused);
+      partition.fail(refused);
       continue;
     }
     const topic = findTopic(context.kernel, named);
     if (topic === undefined) {
-      pending.settle(answer, missingTopic(named));
+      partition.fail(missingTopic(named));
       continue;
     }
     const { recordsStart, recordsLength } = cursor;
     const records = { frame, start: recordsStart, end: recordsStart + recordsLength, version: apiVersion };
     const shard = shardOf(context.kernel, topic, cursor.partitionIndex);
-    if (shard instanceof Promise) {
-      void shard.then((opened) => append(context, opened, records, answer, pending));
-    } else append(context, shard, records, answer, pending);
+    if (shard instanceof Promise) void shard.then((opened) => append(context, opened, records, partition));
+    else append(context, shard, records, partition);
   }
-  const waiting = pending.whenDone();
-  const finish = (): Answer => respond(request, acks, pending);
-  return waiting === null ? finish() : waiting.then(finish);
+  call.release();
+  return later;
 }
 
 interface Records {
@@ -121,18 +149,18 @@ function append(
   context: KafkaContext,
   shard: Shard | ErrorNumber,
   records: Records,
-  answer: PartitionAnswer,
-  pending: Pending,
+  partition: PartitionAppend,
 ): void {
   if (typeof shard === 'number') {
-    pending.settle(answer, shard);
+    partition.fail(shard);
     return;
   }
   const problem = batchError(context, shard, records);
   if (problem !== errorCodes.NONE) {
-    pending.settle(answer, problem);
+    partition.fail(problem);
     return;
   }
+  partition.goesTo(shard);
   const { start, end } = records;
   // A small batch must not keep the whole read buffer alive, nor be patched in a buffer that others share.
   const owned = end - start < 16 * 1024;
@@ -140,30 +168,20 @@ function append(
   const at = owned ? 0 : start;
   const to = owned ? end - start : end;
   if (shard.config.timestampType === 'append') {
-    answer.logAppendTimeMs = context.clock.now();
-    stampAppendTime(buffer, at, answer.logAppendTimeMs);
+    partition.logAppendTimeMs = context.clock.now();
+    stampAppendTime(buffer, at, partition.logAppendTimeMs);
   }
   const count = batchRecordCount(buffer, at);
   const batch = new LogBatch(false).fill(buffer, at, to, count, batchMaxTimestamp(buffer, at));
   context.counters.producedBatches++;
   context.counters.producedBytes += to - at;
-  const listener: BatchListener = {
-    settled: (settled: LogBatch, error: RobustError | null) => {
-      answer.baseOffset = error === null ? settled.baseOffset : -1;
-      answer.logStartOffset = error === null ? shard.startOffset : -1;
-      pending.settle(answer, error === null ? errorCodes.NONE : errorNumber(error));
-    },
-  };
-  const verdict = shard.appendClient(batch, producerOf(buffer, at, count), listener);
-  if (verdict.kind === 'committed') {
-    answer.baseOffset = verdict.baseOffset;
-    answer.logStartOffset = shard.startOffset;
-    pending.settle(answer, errorCodes.NONE);
-  } else if (verdict.kind === 'refuse') {
+  const verdict = shard.appendClient(batch, producerOf(buffer, at, count), partition);
+  if (verdict.kind === 'committed') partition.committed(verdict.baseOffset);
+  else if (verdict.kind === 'refuse') {
     const stale = verdict.code === 'PRODUCER_EPOCH_STALE';
     const limit = verdict.code === 'PRODUCER_LIMIT' ? errorCodes.POLICY_VIOLATION : null;
     const sequence = stale ? errorCodes.INVALID_PRODUCER_EPOCH : errorCodes.OUT_OF_ORDER_SEQUENCE_NUMBER;
-    pending.settle(answer, limit ?? sequence);
+    partition.fail(limit ?? sequence);
   }
 }
 
@@ -226,14 +244,4 @@ function batchError(
 function producerInvalid(frame: Buffer, start: number): boolean {
   if (batchProducerId(frame, start) < 0) return false;
   return batchBaseSequence(frame, start) < 0 || batchProducerEpoch(frame, start) < 0;
-}
-
-function respond(request: Request, acks: number, pending: Pending): Answer {
-  if (acks !== 0) {
-    return encodeResponse(produce, request.apiVersion, request.correlationId, { responses: pending.topics });
-  }
-  // Nobody waits for an answer; the only way to tell the client of an error is to close.
-  if (pending.failed)
-    throw new RobustError('OUTCOME_UNKNOWN', 'a produce request without acknowledgement failed');
-  return null;
 }
