@@ -7,6 +7,8 @@ export interface Counters {
   /** Deliveries or records so far. */
   readonly count: () => number;
   readonly bytesEach: number;
+  /** Called when the timed window begins. */
+  readonly onWindow?: () => void;
 }
 
 export type Timed = Pick<
@@ -24,6 +26,7 @@ interface Mark {
 /** Lets a running load warm up, then takes count and CPU time at both ends of the timed window. */
 export async function measure(job: Job, fault: Fault, counters: Counters): Promise<Timed> {
   await fault.race(delay(job.warmupMs));
+  counters.onWindow?.();
   const before = mark(job, counters);
   await fault.race(delay(job.seconds * 1000));
   const after = mark(job, counters);

@@ -1,12 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import type { LoadResult } from './job.ts';
-import { failed, figure, fromLoad, median, ratio } from './measurement.ts';
-import { parseOptions } from './options.ts';
+import { fromLoad, isFloor, median, ratio } from './measurement.ts';
 import { cpuSeconds, residentBytes, ticksOf } from './process-stat.ts';
-import { allRows, chooseRows, type Row } from './rows.ts';
-import { formatTable } from './table.ts';
+import type { Row } from './rows/row.ts';
 
-const messages: Row = { id: 'm', title: 'messages', group: 'mqtt', unit: 'messages', lossless: true };
+const messages: Row = {
+  id: 'm',
+  title: 'messages',
+  set: 'bars',
+  group: 'mqtt',
+  protocol: 'mqtt',
+  unit: 'messages',
+  peers: [],
+  bars: [],
+  lossless: true,
+  durable: false,
+};
 const megabytes: Row = { ...messages, id: 'b', title: 'bytes', unit: 'megabytes' };
 const result: LoadResult = {
   seconds: 2,
@@ -47,6 +56,20 @@ describe('measurement', () => {
     expect(fromLoad({ ...messages, lossless: false }, 's', { ...result, arrived: 9 }).error).toBeNull();
   });
 
+  it('takes a figure for a floor when its generator was busy', () => {
+    const busy = (generatorCpuSeconds: number) =>
+      isFloor(fromLoad(messages, 's', { ...result, generatorCpuSeconds }));
+    expect([busy(1.79), busy(1.8), busy(2.4)]).toEqual([false, true, true]);
+  });
+
+  it('gives bytes for each idle connection, and the time until an offline session was served', () => {
+    const idle: Row = { ...messages, unit: 'connectionKb' };
+    const residentBytes = { before: 1_000_000, with: 1_000_000 + 400_000 * 8000 };
+    expect(fromLoad(idle, 's', { ...result, residentBytes }).value).toBe(8);
+    const served: Row = { ...messages, unit: 'milliseconds' };
+    expect(fromLoad(served, 's', { ...result, servedMs: 12 })).toMatchObject({ value: 12, cpu: null });
+  });
+
   it('takes medians and ratios', () => {
     expect([median([3, 1, 2]), median([4, 1, 3, 2]), median([5])]).toEqual([2, 2.5, 5]);
     expect([ratio(6, 3), ratio(null, 3), ratio(6, 0)]).toEqual([2, null, null]);
@@ -72,95 +95,5 @@ describe('process figures', () => {
     expect(Math.abs((cpuSeconds([process.pid]) as number) - (user + system) / 1e6)).toBeLessThan(0.1);
     const own = process.memoryUsage.rss();
     expect(Math.abs((residentBytes([process.pid]) as number) - own) / own).toBeLessThan(0.2);
-  });
-});
-
-describe('options and rows', () => {
-  it('has defaults', () => {
-    expect(parseOptions([])).toMatchObject({
-      seconds: 5,
-      peers: ['mosquitto', 'aedes'],
-      only: [],
-      mqtt: null,
-      pids: [],
-    });
-  });
-
-  it('reads endpoints, lists and the Kafka peers', () => {
-    const options = parseOptions([
-      '--mqtt',
-      'h:1',
-      '--kafka',
-      '2',
-      '--pid',
-      '3,4',
-      '--only',
-      'a,b',
-      '--only',
-      'c',
-      '--kafka-peer',
-      '--peers',
-      'none',
-    ]);
-    expect(options).toMatchObject({
-      mqtt: { host: 'h', port: 1 },
-      kafka: { host: '127.0.0.1', port: 2 },
-      pids: [3, 4],
-      only: ['a', 'b', 'c'],
-      peers: ['kafka', 'kafka-fsync'],
-    });
-  });
-
-  it.each([
-    ['--peers', 'rabbit'],
-    ['--seconds', 'x'],
-    ['--seconds', ''],
-    ['--mqtt', 'host'],
-    ['--what', '1'],
-  ])('refuses %s %s', (...args) => {
-    expect(() => parseOptions(args)).toThrow(args[0]);
-  });
-
-  it('chooses rows by id, else by its beginning, in their own order', () => {
-    const rows = allRows(parseOptions(['--connections', '10']));
-    expect(chooseRows(rows, []).length).toBe(rows.length);
-    const ids = (...only: string[]) => chooseRows(rows, only).map((row) => row.id);
-    expect(ids('kafka-produce')).toEqual(['kafka-produce']);
-    expect(ids('kafka-p', 'start')).toEqual(['start', 'kafka-produce', 'kafka-produce-small']);
-    expect(ids('mqtt')).toEqual(['mqtt-idle', 'mqtt-qos0', 'mqtt-fanout', 'mqtt-qos1']);
-    expect(() => ids('amqp')).toThrow('amqp is none of');
-  });
-});
-
-describe('table', () => {
-  it('puts ratios on the lines of the peers', () => {
-    const start: Row = { ...messages, id: 'start', title: 'start', group: 'process', unit: 'startMs' };
-    const table = formatTable(
-      [start, messages],
-      [
-        figure(start, 'robustmq', 300),
-        figure(start, 'peer', 100),
-        fromLoad(messages, 'robustmq', result),
-        fromLoad(messages, 'peer', { ...result, count: 100_000 }),
-        failed(messages, 'broken', 'it broke\nat some length'),
-      ],
-      'robustmq',
-    );
-    const cells = table.split('\n').map((line) => line.trim().split(/ {2,}/));
-    expect(cells[1]).toEqual(['start', 'robustmq', '300 ms']);
-    expect(cells[2]).toEqual(['start', 'peer', '100 ms', '3.00']);
-    expect(cells[3]).toEqual(['m', 'robustmq', '200 k msg/s', '2.50 us/msg', '50 %', '25 %', '100 %']);
-    expect(cells[4]).toEqual([
-      'm',
-      'peer',
-      '50.0 k msg/s',
-      '10.0 us/msg',
-      '50 %',
-      '25 %',
-      '100 %',
-      '4.00',
-      '0.25',
-    ]);
-    expect(cells[5]).toEqual(['m', 'broken', 'FAILED: it broke']);
   });
 });

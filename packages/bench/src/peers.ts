@@ -1,22 +1,17 @@
-import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import type { PeerName } from './options.ts';
+import { debianCommand, findCommand } from './targets/command.ts';
 import { kafkaSpec } from './targets/kafka.ts';
+import { natsSpec } from './targets/nats.ts';
 import { aedesSpec, echoSpec, mosquittoSpec } from './targets/specs.ts';
 import type { TargetSpec } from './targets/target.ts';
-
-/** A peer that this machine cannot run, and why. */
-export interface SkippedPeer {
-  readonly name: string;
-  readonly reason: string;
-}
+import type { SkippedPeer } from './verdict.ts';
 
 export interface FoundPeers {
   readonly specs: readonly TargetSpec[];
   readonly skipped: readonly SkippedPeer[];
 }
 
-/** Finds the peers that were asked for; `cache` keeps what has to be fetched. */
+/** Finds the peers that were asked for, or says why one cannot be had; `cache` keeps what has to be fetched. */
 export function findPeers(names: readonly PeerName[], cache: string): FoundPeers {
   const specs: TargetSpec[] = [];
   const skipped: SkippedPeer[] = [];
@@ -37,6 +32,8 @@ function findPeer(name: PeerName, cache: string): TargetSpec {
     case 'aedes':
       import.meta.resolve('aedes');
       return aedesSpec();
+    case 'nats':
+      return natsSpec(debianCommand('nats-server', cache));
     case 'echo':
       return echoSpec();
     case 'kafka':
@@ -44,12 +41,4 @@ function findPeer(name: PeerName, cache: string): TargetSpec {
     case 'kafka-fsync':
       return kafkaSpec(cache, true);
   }
-}
-
-/** Distributions put servers into sbin, which is not on everybody's path. */
-function findCommand(name: string): string {
-  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
-  const folder = folders.find((each) => each !== '' && existsSync(join(each, name)));
-  if (folder === undefined) throw new Error(`no command ${name} on this machine`);
-  return join(folder, name);
 }

@@ -1,19 +1,18 @@
-import { spawnSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
-import { generate } from './generator.ts';
-import type { Job, LoadResult } from './job.ts';
-import { failed, figure, fromLoad, type Measurement, median } from './measurement.ts';
+import { LoadSession } from './load-session.ts';
+import { failed, figure, type Measurement, median } from './measurement.ts';
 import type { BenchOptions } from './options.ts';
-import { cpuSeconds, residentBytes } from './process-stat.ts';
-import type { LoadShape, Row, RowContext } from './rows.ts';
-import type { Target, TargetSpec } from './targets/target.ts';
+import { residentBytes } from './process-stat.ts';
+import type { Row } from './rows/row.ts';
+import { settle } from './settle.ts';
+import type { TargetSpec } from './targets/target.ts';
 
 export interface RunOptions extends Pick<BenchOptions, 'seconds' | 'warmupMs'> {
   readonly rows: readonly Row[];
-  /** The subject first. */
-  readonly specs: readonly TargetSpec[];
+  /** The server whose bars are measured, and its peers. */
+  readonly subject: TargetSpec;
+  readonly peers: readonly TargetSpec[];
   /** Folder for configurations, logs and data; must lie on a real disk. */
   readonly folder: string;
   readonly progress: (line: string) => void;
@@ -21,7 +20,7 @@ export interface RunOptions extends Pick<BenchOptions, 'seconds' | 'warmupMs'> {
 }
 
 /**
- * Runs every row on every server that speaks its protocol. Within a group all servers are up, and each row
+ * Runs every row on this server and on those of its peers. Within a group all servers are up, and each row
  * goes through them in turn, so that a noisy moment of the machine does not fall on one server alone.
  */
 export async function runRows(options: RunOptions): Promise<Measurement[]> {
@@ -29,44 +28,44 @@ export async function runRows(options: RunOptions): Promise<Measurement[]> {
   const note = (measurement: Measurement) => {
     measurements.push(measurement);
     const { row, server, value, error } = measurement;
-    options.progress(`${row} ${server}: ${error?.split('\n')[0] ?? value?.toPrecision(3) ?? 'unknown'}`);
+    const figures = error?.split('\n')[0] ?? value?.toPrecision(3) ?? 'unknown';
+    options.progress(`${row} ${server}: ${figures}`);
   };
-  const processRows = options.rows.filter((row) => row.group === 'process');
-  if (processRows.length > 0) await runProcessRows(options, processRows, note);
-  for (const group of ['mqtt', 'kafka'] as const) {
-    const rows = options.rows.filter((row) => row.group === group);
-    const specs = options.specs.filter((spec) => spec.protocols.includes(group));
-    if (rows.length > 0) await runGroup(options, { group, rows, specs }, note);
+  const groups = new Map<string, Row[]>();
+  for (const row of options.rows) groups.set(row.group, [...(groups.get(row.group) ?? []), row]);
+  for (const rows of groups.values()) {
+    if (rows[0]?.protocol === null) await runProcessRows(options, rows, note);
+    else await runGroup(options, rows, note);
   }
   return measurements;
 }
 
-interface Group {
-  readonly group: 'mqtt' | 'kafka';
-  readonly rows: readonly Row[];
-  readonly specs: readonly TargetSpec[];
-}
-
 async function runGroup(
   options: RunOptions,
-  { group, rows, specs }: Group,
+  rows: readonly Row[],
   note: (measurement: Measurement) => void,
 ): Promise<void> {
+  const specs = serversOf(options, rows);
+  const group = rows[0]?.group ?? '';
+  const folderOf = (spec: TargetSpec) => join(options.folder, `${spec.name}-${group}`);
   const sessions: LoadSession[] = [];
   try {
     for (const spec of specs) {
       options.signal.throwIfAborted();
+      options.progress(`${group}: starting ${spec.name}`);
       try {
-        const target = await spec.open(join(options.folder, `${spec.name}-${group}`));
-        sessions.push(
-          new LoadSession(target, group, { ...options, warmupMs: spec.warmupMs ?? options.warmupMs }),
-        );
+        const target = await spec.open(folderOf(spec));
+        const warmupMs = spec.warmupMs ?? options.warmupMs;
+        const promises = spec === options.subject;
+        sessions.push(new LoadSession(target, { ...options, warmupMs, promises }));
       } catch (error) {
-        for (const row of rows) note(failed(row, spec.name, messageOf(error)));
+        for (const row of rows) if (runs(options, row, spec)) note(failed(row, spec.name, messageOf(error)));
       }
     }
     for (const row of rows) {
       for (const session of sessions) {
+        const spec = specs.find(({ name }) => name === session.target.name);
+        if (spec === undefined || !runs(options, row, spec)) continue;
         options.signal.throwIfAborted();
         await settle(sessions.flatMap((each) => each.target.pids));
         note(await session.run(row));
@@ -74,23 +73,22 @@ async function runGroup(
     }
   } finally {
     for (const session of sessions) await session.target.stop();
-    for (const spec of specs)
-      rmSync(join(options.folder, `${spec.name}-${group}`), { recursive: true, force: true });
+    for (const spec of specs) rmSync(folderOf(spec), { recursive: true, force: true });
   }
 }
 
-/** Start times and idle memory: each server alone, started several times. */
+/** Start times and memory at rest: each server alone, started several times. */
 async function runProcessRows(
   options: RunOptions,
   rows: readonly Row[],
   note: (measurement: Measurement) => void,
 ): Promise<void> {
-  for (const spec of options.specs) {
+  for (const spec of serversOf(options, rows)) {
     try {
       const { startMs, resident } = await startAndRest(options, spec);
       for (const row of rows) {
         if (row.unit === 'startMs' && startMs !== null) note(figure(row, spec.name, startMs));
-        if (row.unit === 'residentMib' && resident !== null) note(figure(row, spec.name, resident / 2 ** 20));
+        if (row.unit === 'residentMb' && resident !== null) note(figure(row, spec.name, resident / 1e6));
       }
     } catch (error) {
       options.signal.throwIfAborted();
@@ -121,72 +119,14 @@ async function startAndRest(
   return { startMs: starts.length === 0 ? null : median(starts), resident };
 }
 
-/** The loads of one group on one server. */
-class LoadSession {
-  readonly target: Target;
-  readonly #group: 'mqtt' | 'kafka';
-  readonly #options: RunOptions;
-  readonly #prefix = `bench-${Date.now().toString(36)}`;
-  #runs = 0;
-  #filled: { readonly start: number; readonly end: number } | null = null;
-
-  constructor(target: Target, group: 'mqtt' | 'kafka', options: RunOptions) {
-    this.target = target;
-    this.#group = group;
-    this.#options = options;
-  }
-
-  async run(row: Row): Promise<Measurement> {
-    const { name } = this.target;
-    try {
-      const shape = await row.load?.(this.#context());
-      if (shape === undefined) return failed(row, name, 'the row has no load');
-      return fromLoad(row, name, await this.#generate(shape));
-    } catch (error) {
-      return failed(row, name, messageOf(error));
-    }
-  }
-
-  #context(): RowContext {
-    return {
-      topic: (name) => `${this.#prefix}-${name}`,
-      filled: async (shape) => {
-        if (this.#filled === null) {
-          const { offsets } = await this.#generate(shape);
-          if (offsets === undefined) throw new Error('the fill gave no offsets');
-          this.#filled = offsets;
-          await settle(this.target.pids);
-        }
-        return this.#filled;
-      },
-    };
-  }
-
-  #generate(shape: LoadShape): Promise<LoadResult> {
-    const endpoint = this.target[this.#group];
-    if (endpoint === null) throw new Error(`${this.target.name} has no ${this.#group} port`);
-    const { warmupMs, seconds } = this.#options;
-    const prefix = `${this.#prefix}-${this.#runs++}`;
-    const job: Job = { ...shape, endpoint, pids: this.target.pids, prefix, warmupMs, seconds };
-    return generate(job);
-  }
+/** This server first, then the peers that run any of the rows. */
+function serversOf(options: RunOptions, rows: readonly Row[]): TargetSpec[] {
+  return [options.subject, ...options.peers].filter((spec) => rows.some((row) => runs(options, row, spec)));
 }
 
-const settlePollMs = 200;
-const settlePolls = 25;
-/** A server this busy still does work that earlier loads caused. */
-const settledBusy = 0.06;
-
-/** Waits until earlier writes have reached the disk and the servers are idle, for at most some seconds. */
-async function settle(pids: readonly number[]): Promise<void> {
-  spawnSync('sync', { stdio: 'ignore' });
-  let last = cpuSeconds(pids);
-  for (let poll = 0; poll < settlePolls && last !== null; poll++) {
-    await delay(settlePollMs);
-    const now = cpuSeconds(pids);
-    if (now === null || (now - last) / (settlePollMs / 1000) <= settledBusy) return;
-    last = now;
-  }
+function runs({ subject }: RunOptions, { peers, protocol }: Row, spec: TargetSpec): boolean {
+  const speaks = protocol === null || spec.protocols.includes(protocol);
+  return speaks && (spec === subject || peers.some((name) => name === spec.name));
 }
 
 function messageOf(error: unknown): string {

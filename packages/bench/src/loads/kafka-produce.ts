@@ -1,34 +1,49 @@
 import { randomBytes } from 'node:crypto';
-import type { Socket } from 'node:net';
 import { Fault } from '../fault.ts';
-import { FrameRing } from '../frame-ring.ts';
 import type { FillJob, LoadResult, ProduceJob } from '../job.ts';
+import { LatencyHistogram } from '../latency-histogram.ts';
 import { drain, measure } from '../measure.ts';
-import { correlationAt, produceFrame } from '../wire/kafka-frames.ts';
-import { readProduce } from '../wire/kafka-responses.ts';
+import { Pacer } from '../pacer.ts';
 import { recordBatch } from '../wire/record-batch.ts';
-import { ensureTopic, openKafka } from './kafka-link.ts';
+import { inTurns } from './in-turns.ts';
+import { ensureTopic } from './kafka-link.ts';
+import { killServers } from './kill.ts';
+import { ProduceLane } from './produce-lane.ts';
 
-/** Producers with acks from all replicas: one connection to one partition each, a few requests in flight. */
+/** Producers with acks from all replicas: a few requests in flight on each connection. */
 export async function runProduce(job: ProduceJob): Promise<LoadResult> {
   const fault = new Fault();
-  const lanes: ProduceLane[] = [];
+  const histogram = new LatencyHistogram();
+  let lanes: ProduceLane[] = [];
+  let pacer: Pacer | null = null;
   try {
-    await ensureTopic(job.endpoint, job.topic, job.connections);
-    const batch = recordBatch(randomBytes(job.valueBytes), job.recordsPerBatch, Date.now());
-    for (let partition = 0; partition < job.connections; partition++) {
-      const options = { batch, recordsPerBatch: job.recordsPerBatch, inFlight: job.inFlight, partition };
-      lanes.push(await ProduceLane.open(job, fault, options));
-    }
-    for (const lane of lanes) lane.start();
+    await ensureTopic(job.endpoint, job.topic, job.partitions);
+    lanes = await openLanes(job, fault, (ms) => histogram.record(ms));
     const total = (of: (lane: ProduceLane) => number) => lanes.reduce((sum, lane) => sum + of(lane), 0);
     const acked = () => total((lane) => lane.acked) * job.recordsPerBatch;
-    const timed = await measure(job, fault, { count: acked, bytesEach: job.valueBytes });
-    for (const lane of lanes) lane.stop();
-    const expected = total((lane) => lane.sent) * job.recordsPerBatch;
-    await fault.race(drain(() => acked() >= expected, acked));
-    return { ...timed, expected, arrived: acked(), disordered: 0 };
+    if (job.perSecond === undefined) for (const lane of lanes) lane.start();
+    else pacer = pace(lanes, job.perSecond / job.recordsPerBatch);
+    const timed = await measure(job, fault, {
+      count: acked,
+      bytesEach: job.valueBytes,
+      onWindow: () => histogram.clear(),
+    });
+    const latency = histogram.summary(
+      timed.count / timed.seconds / (job.perSecond ?? timed.count / timed.seconds),
+    );
+    pacer?.stop();
+    if (job.kill === true) {
+      fault.close();
+      await killServers(job.pids, acked);
+    } else {
+      for (const lane of lanes) lane.stop();
+      await fault.race(drain(() => total((lane) => lane.sent - lane.acked) === 0, acked));
+    }
+    const expected = job.kill === true ? acked() : total((lane) => lane.sent) * job.recordsPerBatch;
+    const acknowledged = { partitions: { topic: job.topic, ends: endsOf(lanes, job.partitions) } };
+    return { ...timed, expected, arrived: acked(), disordered: 0, latency, acknowledged };
   } finally {
+    pacer?.stop();
     fault.close();
     for (const lane of lanes) lane.close();
   }
@@ -37,24 +52,20 @@ export async function runProduce(job: ProduceJob): Promise<LoadResult> {
 /** Writes a fixed number of records to partition 0, for the fetch loads. */
 export async function runFill(job: FillJob): Promise<LoadResult> {
   const fault = new Fault();
-  const lanes: ProduceLane[] = [];
+  let lane: ProduceLane | null = null;
   try {
     await ensureTopic(job.endpoint, job.topic, 1);
     const batch = recordBatch(randomBytes(job.valueBytes), job.recordsPerBatch, Date.now());
     const requests = Math.ceil(job.records / job.recordsPerBatch);
-    const options = { batch, recordsPerBatch: job.recordsPerBatch, inFlight: 5, partition: 0 };
-    const lane = await ProduceLane.open(job, fault, options);
-    lanes.push(lane);
+    const { endpoint, topic, recordsPerBatch } = job;
+    const options = { endpoint, topic, batch, recordsPerBatch, inFlight: 5, partitions: [0] };
+    const opened = await ProduceLane.open(options, fault);
+    lane = opened;
     const startedAtMs = performance.now();
-    lane.start(requests);
-    await fault.race(
-      drain(
-        () => lane.acked >= requests,
-        () => lane.acked,
-        10_000,
-      ),
-    );
-    if (lane.acked < requests) throw new Error('the server stopped acknowledging');
+    opened.start(requests);
+    const acked = () => opened.acked;
+    await fault.race(drain(() => acked() >= requests, acked, 10_000));
+    if (acked() < requests) throw new Error('the server stopped acknowledging');
     const count = requests * job.recordsPerBatch;
     return {
       seconds: (performance.now() - startedAtMs) / 1000,
@@ -65,108 +76,47 @@ export async function runFill(job: FillJob): Promise<LoadResult> {
       expected: count,
       arrived: count,
       disordered: 0,
-      offsets: { start: lane.firstOffset, end: lane.nextOffset },
+      offsets: { start: opened.firstOffsets[0] as number, end: opened.nextOffsets[0] as number },
     };
   } finally {
     fault.close();
-    for (const lane of lanes) lane.close();
+    lane?.close();
   }
 }
 
-interface LaneOptions {
-  readonly batch: Buffer;
-  readonly recordsPerBatch: number;
-  readonly inFlight: number;
-  readonly partition: number;
+async function openLanes(
+  job: ProduceJob,
+  fault: Fault,
+  onAnswer: (ms: number) => void,
+): Promise<ProduceLane[]> {
+  const { endpoint, topic, recordsPerBatch, inFlight, connections } = job;
+  const batch = recordBatch(randomBytes(job.valueBytes), recordsPerBatch, Date.now());
+  const share = job.partitions / connections;
+  const lanes = await inTurns(connections, (connection) => {
+    const partitions = Array.from({ length: share }, (_, i) => connection + i * connections);
+    const options = { endpoint, topic, batch, recordsPerBatch, inFlight, partitions, onAnswer };
+    return ProduceLane.open(options, fault);
+  });
+  return lanes;
 }
 
-/** Unknown topic, no leader, not the leader: what a broker may say for a moment after a topic's creation. */
-const leaderErrors: ReadonlySet<number> = new Set([3, 5, 6]);
-const refusalsMax = 200;
-const refusalPauseMs = 50;
+/** Gives each lane its requests in turn. */
+function pace(lanes: readonly ProduceLane[], requestsPerSecond: number): Pacer {
+  let next = 0;
+  for (const lane of lanes) lane.pace();
+  const pacer = new Pacer(requestsPerSecond, (count, nowMs) => {
+    for (let i = 0; i < count; i++) lanes[next++ % lanes.length]?.push(nowMs);
+  });
+  pacer.start();
+  return pacer;
+}
 
-/** One connection to one partition; checks that answers come in order and offsets follow each other. */
-class ProduceLane {
-  sent = 0;
-  acked = 0;
-  firstOffset = -1;
-  nextOffset = -1;
-  readonly #ring: FrameRing;
-  readonly #inFlight: number;
-  readonly #recordsPerBatch: number;
-  #limit = 1;
-  #primed: () => void = () => undefined;
-  #refusals = 0;
-  #socket: Socket | null = null;
-
-  private constructor(topic: string, options: LaneOptions) {
-    const frame = produceFrame(topic, options.partition, options.batch);
-    this.#inFlight = options.inFlight;
-    this.#recordsPerBatch = options.recordsPerBatch;
-    this.#ring = new FrameRing(frame, options.inFlight, (bytes, at, sequence) => {
-      bytes.writeInt32BE(sequence, at + correlationAt);
+function endsOf(lanes: readonly ProduceLane[], partitions: number): number[] {
+  const ends = Array.from({ length: partitions }, () => 0);
+  for (const lane of lanes) {
+    lane.partitions.forEach((partition, place) => {
+      ends[partition] = Math.max(0, lane.nextOffsets[place] as number);
     });
   }
-
-  static async open(job: ProduceJob | FillJob, fault: Fault, options: LaneOptions): Promise<ProduceLane> {
-    const lane = new ProduceLane(job.topic, options);
-    lane.#socket = await openKafka({
-      endpoint: job.endpoint,
-      fault,
-      onFrame: (bytes, at) => lane.#answer(bytes, at),
-      afterChunk: () => lane.#pump(),
-    });
-    await fault.race(lane.#prime());
-    return lane;
-  }
-
-  /** Sends one batch alone until the partition's leader has taken up its work. */
-  #prime(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#primed = resolve;
-      this.#pump();
-    });
-  }
-
-  /** Keeps requests in flight until `stop`, or until the lane has sent `requests` since it was opened. */
-  start(requests = Number.MAX_SAFE_INTEGER): void {
-    this.#limit = requests;
-    this.#pump();
-  }
-
-  #pump(): void {
-    const to = Math.min(this.acked + this.#inFlight, this.#limit);
-    if (this.#socket === null || to <= this.sent) return;
-    this.#ring.send(this.#socket, this.sent, to);
-    this.sent = to;
-  }
-
-  stop(): void {
-    this.#limit = this.sent;
-  }
-
-  close(): void {
-    this.#socket?.destroy();
-  }
-
-  #answer(bytes: Buffer, at: number): void {
-    const correlation = bytes.readInt32BE(at);
-    if (correlation !== this.acked) throw new Error(`answer ${correlation} came where ${this.acked} was due`);
-    const { error, baseOffset } = readProduce(bytes, at);
-    if (this.#limit === 1 && leaderErrors.has(error) && this.#refusals++ < refusalsMax) {
-      setTimeout(() => {
-        this.sent = 0;
-        this.#pump();
-      }, refusalPauseMs);
-      return;
-    }
-    if (error !== 0) throw new Error(`Produce answered with error ${error}`);
-    if (this.nextOffset === -1) this.firstOffset = baseOffset;
-    else if (baseOffset !== this.nextOffset) {
-      throw new Error(`a batch got offset ${baseOffset} where ${this.nextOffset} was next`);
-    }
-    this.nextOffset = baseOffset + this.#recordsPerBatch;
-    this.acked++;
-    if (this.#limit === 1) this.#primed();
-  }
+  return ends;
 }

@@ -53,10 +53,38 @@ describe('MQTT loads', () => {
 
   it('numbers and acknowledges every QoS 1 message', async () => {
     const endpoint = await listen(createEchoMqtt());
-    const job: Job = { ...timing(endpoint), kind: 'mqtt-qos1', payloadBytes: 64, pairs: 3, window: 20 };
+    const job: Job = {
+      ...timing(endpoint),
+      kind: 'mqtt-qos1',
+      payloadBytes: 64,
+      pairs: 3,
+      window: 20,
+      looped: false,
+    };
     const result = await runJob(job);
     expect(result.count).toBeGreaterThan(300);
     expect([result.arrived, result.disordered]).toEqual([result.expected, 0]);
+  });
+
+  it.each([0, 1] as const)('times messages at QoS %i at a steady rate', async (qos) => {
+    const endpoint = await listen(createEchoMqtt());
+    const shape = {
+      kind: 'mqtt-latency',
+      payloadBytes: 64,
+      pairs: 2,
+      subscribers: 3,
+      perSecond: 6000,
+    } as const;
+    const result = await runJob({ ...timing(endpoint), ...shape, qos, seconds: 0.5 });
+    // A busy machine may delay the ticks; it may never make them more.
+    expect(result.count).toBeGreaterThan(1000);
+    expect(result.count).toBeLessThan(3700);
+    expect(result.arrived).toBe(result.expected);
+    const { p50 = 0, max = 0, rateReached = 0 } = result.latency ?? {};
+    expect(p50).toBeGreaterThan(0);
+    expect(max).toBeGreaterThanOrEqual(p50);
+    expect(rateReached).toBeGreaterThan(0.3);
+    expect(rateReached).toBeLessThan(1.25);
   });
 
   it('counts what a broker drops at QoS 0 and goes on', async () => {
@@ -97,12 +125,40 @@ describe('Kafka loads', () => {
       valueBytes: 100,
       recordsPerBatch: 3,
       connections: 4,
+      partitions: 8,
       inFlight: 5,
     } as const;
     const result = await runJob({ ...timing(endpoint), ...shape });
     expect(result.count).toBeGreaterThan(100);
     expect(result.bytes).toBe(result.count * 100);
     expect(result.arrived).toBe(result.expected);
+    const ends = result.acknowledged?.partitions?.ends ?? [];
+    expect(ends.length).toBe(8);
+    expect(Math.min(...ends)).toBeGreaterThan(0);
+    expect(ends.reduce((sum, end) => sum + end, 0)).toBe(result.expected);
+    expect(result.latency?.p50).toBeGreaterThan(0);
+  });
+
+  it('produces and fetches at a steady rate', async () => {
+    const endpoint = await listen(createEchoKafka());
+    const produce = { kind: 'kafka-produce', topic: 't', valueBytes: 1024, recordsPerBatch: 3 } as const;
+    const shape = { ...produce, connections: 2, partitions: 2, inFlight: 5, perSecond: 6000 };
+    const result = await runJob({ ...timing(endpoint), ...shape, seconds: 0.5 });
+    // A busy machine may delay the ticks; it may never make them more.
+    expect(result.count).toBeGreaterThan(1000);
+    expect(result.count).toBeLessThan(3700);
+    expect(result.latency?.count).toBeGreaterThan(500);
+    const range = { startOffset: 0, endOffset: 300, valueBytes: 1024, fetchBytes: 10_240 };
+    const fetched = await runJob({
+      ...timing(endpoint),
+      kind: 'kafka-fetch',
+      topic: 't',
+      ...range,
+      perSecond: 5000,
+      seconds: 0.5,
+    });
+    expect(fetched.latency?.count).toBeGreaterThan(80);
+    expect(fetched.latency?.count).toBeLessThan(310);
   });
 
   it('fills a topic and reads it round and round', async () => {

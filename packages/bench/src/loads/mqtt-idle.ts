@@ -2,10 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Fault } from '../fault.ts';
 import type { IdleJob, LoadResult } from '../job.ts';
 import { residentBytes } from '../process-stat.ts';
+import { inTurns } from './in-turns.ts';
 import { MqttLink } from './mqtt-link.ts';
 
-/** Handshakes under way at once. */
-const concurrency = 64;
 const settleMs = 1000;
 
 /** Opens many silent connections and reads the server's memory before and with them. */
@@ -14,15 +13,11 @@ export async function runIdle(job: IdleJob): Promise<LoadResult> {
   const links: MqttLink[] = [];
   try {
     const before = residentBytes(job.pids);
-    let next = 0;
-    const openSome = async () => {
-      while (next < job.connections) {
-        const clientId = `${job.prefix}-idle-${next++}`;
-        links.push(await MqttLink.open({ endpoint: job.endpoint, fault, clientId, receiveBytes: 256 }));
-      }
-    };
     const startedAtMs = performance.now();
-    await Promise.all(Array.from({ length: concurrency }, openSome));
+    await inTurns(job.connections, async (index) => {
+      const clientId = `${job.prefix}-idle-${index}`;
+      links.push(await MqttLink.open({ endpoint: job.endpoint, fault, clientId, receiveBytes: 256 }));
+    });
     const seconds = (performance.now() - startedAtMs) / 1000;
     await fault.race(delay(settleMs));
     const after = residentBytes(job.pids);

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { Fault } from '../fault.ts';
 import type { Endpoint } from '../job.ts';
 import { openSocket } from '../socket.ts';
-import { connectFrame, subscribeFrame } from '../wire/mqtt-frames.ts';
+import { connectFrame, disconnectFrame, subscribeFrame } from '../wire/mqtt-frames.ts';
 import { MqttScanner } from '../wire/mqtt-scanner.ts';
 
 export interface MqttLinkOptions {
@@ -10,6 +10,12 @@ export interface MqttLinkOptions {
   readonly fault: Fault;
   readonly clientId: string;
   readonly receiveBytes?: number;
+  /** The session outlives the connection. */
+  readonly keepsSession?: boolean;
+  /** QoS 0 publishes go to `onPacket` as well. */
+  readonly inspects?: boolean;
+  /** The moment the server accepts the connection, before anything that follows in the same chunk. */
+  readonly onAccepted?: () => void;
   /** Every packet that is neither a QoS 0 publish nor part of the handshake. */
   readonly onPacket?: (first: number, bytes: Buffer, at: number, end: number) => void;
   /** After every chunk that was scanned. */
@@ -28,7 +34,9 @@ export class MqttLink {
 
   private constructor(options: MqttLinkOptions) {
     this.#options = options;
-    this.#scanner = new MqttScanner((first, bytes, at, end) => this.#packet(first, bytes, at, end));
+    const handle = (first: number, bytes: Buffer, at: number, end: number) =>
+      this.#packet(first, bytes, at, end);
+    this.#scanner = new MqttScanner(handle, options.inspects);
   }
 
   /** Resolves when the server has accepted the connection. */
@@ -43,7 +51,7 @@ export class MqttLink {
         options.onChunk?.();
       },
     });
-    const code = await link.#ask(connectFrame(options.clientId));
+    const code = await link.#ask(connectFrame(options.clientId, options.keepsSession));
     if (code !== 0) throw new Error(`the server refused the connection with code ${code}`);
     return link;
   }
@@ -63,6 +71,13 @@ export class MqttLink {
     if (code !== qos) throw new Error(`the server granted ${code} for a subscription at QoS ${qos}`);
   }
 
+  /** Says goodbye and closes, so that the server need not find out. */
+  leave(): void {
+    // The server's end of the connection is then no fault.
+    this.socket.removeAllListeners('close');
+    this.socket.end(disconnectFrame);
+  }
+
   close(): void {
     this.#socket?.destroy();
   }
@@ -77,6 +92,7 @@ export class MqttLink {
 
   #packet(first: number, bytes: Buffer, at: number, end: number): void {
     // Both answers end with the code that matters: the return code, or the one filter's granted QoS.
+    if (first === connack) this.#options.onAccepted?.();
     if (first === connack || first === suback) this.#answer?.(bytes[end - 1] as number);
     else this.#options.onPacket?.(first, bytes, at, end);
   }

@@ -17,15 +17,43 @@ export interface SpawnOptions {
   readonly args: readonly string[];
   readonly mqttPort?: number;
   readonly kafkaPort?: number;
+  readonly adminPort?: number;
   readonly startDeadlineMs?: number;
 }
 
 /** Starts a server, waits until its ports accept connections, and times that. Its output goes to `folder`/log. */
 export async function spawnTarget(options: SpawnOptions): Promise<Target> {
-  const { name, folder, mqttPort, kafkaPort } = options;
-  mkdirSync(folder, { recursive: true });
-  const logPath = join(folder, 'log');
-  const log = openSync(logPath, 'w');
+  const { name, mqttPort, kafkaPort, adminPort } = options;
+  mkdirSync(options.folder, { recursive: true });
+  let running = await spawnServer(options);
+  return {
+    name,
+    mqtt: endpoint(mqttPort),
+    kafka: endpoint(kafkaPort),
+    admin: endpoint(adminPort),
+    get pids() {
+      return running.pid === undefined ? [] : [running.pid];
+    },
+    startMs: running.startMs,
+    restart: async () => {
+      await stopChild(running.child, running.ended);
+      running = await spawnServer(options);
+    },
+    stop: () => stopChild(running.child, running.ended),
+  };
+}
+
+interface RunningServer {
+  readonly child: ChildProcess;
+  readonly pid: number | undefined;
+  readonly ended: Promise<string>;
+  readonly startMs: number;
+}
+
+async function spawnServer(options: SpawnOptions): Promise<RunningServer> {
+  const { name, mqttPort, kafkaPort, adminPort } = options;
+  const logPath = join(options.folder, 'log');
+  const log = openSync(logPath, 'a');
   const startedAtMs = performance.now();
   const child = spawn(options.command, options.args, { stdio: ['ignore', log, log] });
   closeSync(log);
@@ -33,7 +61,7 @@ export async function spawnTarget(options: SpawnOptions): Promise<Target> {
     child.once('error', (error) => resolve(error.message));
     child.once('exit', (code, signal) => resolve(`ended with ${signal ?? code}`));
   });
-  const ports = [mqttPort, kafkaPort].filter((port) => port !== undefined);
+  const ports = [mqttPort, kafkaPort, adminPort].filter((port) => port !== undefined);
   const opened = waitForPorts(ports, options.startDeadlineMs ?? 30_000);
   const failure = await Promise.race([ended, opened.done]);
   opened.cancel();
@@ -41,14 +69,7 @@ export async function spawnTarget(options: SpawnOptions): Promise<Target> {
     await stopChild(child, ended);
     throw new Error(`${name} did not start: ${failure}\n${tail(logPath)}`);
   }
-  return {
-    name,
-    mqtt: endpoint(mqttPort),
-    kafka: endpoint(kafkaPort),
-    pids: child.pid === undefined ? [] : [child.pid],
-    startMs: performance.now() - startedAtMs,
-    stop: () => stopChild(child, ended),
-  };
+  return { child, pid: child.pid, ended, startMs: performance.now() - startedAtMs };
 }
 
 /** A port that was free a moment ago. */

@@ -22,6 +22,7 @@ export function robustmqSpec(): TargetSpec {
       mkdirSync(folder, { recursive: true });
       const mqttPort = await freePort();
       const kafkaPort = await freePort();
+      const adminPort = await freePort();
       const configPath = join(folder, 'robustmq.yaml');
       writeFileSync(
         configPath,
@@ -31,12 +32,13 @@ export function robustmqSpec(): TargetSpec {
           `  mqtt: { port: ${mqttPort} }`,
           `  mqttWebSocket: { port: ${await freePort()} }`,
           `  kafka: { port: ${kafkaPort} }`,
-          `admin: { port: ${await freePort()} }`,
+          `admin: { port: ${adminPort} }`,
           '',
         ].join('\n'),
       );
       const args = [serverMain, 'start', '--config', configPath];
-      return spawnTarget({ name: 'robustmq', folder, command: process.execPath, args, mqttPort, kafkaPort });
+      const ports = { mqttPort, kafkaPort, adminPort };
+      return spawnTarget({ name: 'robustmq', folder, command: process.execPath, args, ...ports });
     },
   };
 }
@@ -57,7 +59,16 @@ export function runningSpec(server: RunningServer): TargetSpec {
     name: 'robustmq',
     protocols,
     startRuns: 0,
-    open: async () => ({ name: 'robustmq', ...server, startMs: null, stop: async () => undefined }),
+    open: async () => ({
+      name: 'robustmq',
+      mqtt: server.mqtt,
+      kafka: server.kafka,
+      admin: null,
+      pids: server.pids,
+      startMs: null,
+      restart: null,
+      stop: async () => undefined,
+    }),
   };
 }
 

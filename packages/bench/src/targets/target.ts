@@ -5,10 +5,14 @@ export interface Target {
   readonly name: string;
   readonly mqtt: Endpoint | null;
   readonly kafka: Endpoint | null;
-  /** Its processes; empty when unknown, and then there is no CPU or memory column. */
+  /** Where metrics are, if the target has them in the form of this server. */
+  readonly admin: Endpoint | null;
+  /** Its processes; empty when unknown, and then there is no CPU or memory column. They change with a restart. */
   readonly pids: readonly number[];
   /** From spawning to all ports open; null when it ran already. */
   readonly startMs: number | null;
+  /** Starts it again, on the same data and ports, after it was killed; null for a server that was not started here. */
+  readonly restart: (() => Promise<void>) | null;
   stop(): Promise<void>;
 }
 

@@ -2,13 +2,14 @@ import { writeInt64 } from '@robustmq/core';
 
 /** Kafka requests in their last versions before flexible fields, as whole frames made once. */
 
-export const apiKeys = { produce: 0, fetch: 1, metadata: 3, createTopics: 19 } as const;
+export const apiKeys = { produce: 0, fetch: 1, listOffsets: 2, metadata: 3, createTopics: 19 } as const;
 
 const clientId = 'bench';
 
 /** Position of the correlation id in every request frame. */
 export const correlationAt = 8;
 
+/** A topic with the default settings. */
 export function createTopicFrame(topic: string, partitions: number, correlation: number): Buffer {
   return request(apiKeys.createTopics, 4, correlation, [
     i32(1),
@@ -27,9 +28,27 @@ export function metadataFrame(topic: string, correlation: number): Buffer {
   return request(apiKeys.metadata, 4, correlation, [i32(1), text(topic), Buffer.from([0])]);
 }
 
+/** The offset behind the last record of a partition, or with `timestamp` -2 the first. */
+export function listOffsetsFrame(topic: string, partition: number, timestamp: -1 | -2): Buffer {
+  return request(apiKeys.listOffsets, 1, 0, [
+    i32(-1),
+    i32(1),
+    text(topic),
+    i32(1),
+    i32(partition),
+    i64(timestamp),
+  ]);
+}
+
+/** A produce of one batch to one partition; `partitionAt` is where the partition is patched. */
+export interface ProduceFrame {
+  readonly bytes: Buffer;
+  readonly partitionAt: number;
+}
+
 /** One batch for one partition, acknowledged by all replicas. */
-export function produceFrame(topic: string, partition: number, batch: Uint8Array): Buffer {
-  return request(apiKeys.produce, 7, 0, [
+export function produceFrame(topic: string, partition: number, batch: Uint8Array): ProduceFrame {
+  const bytes = request(apiKeys.produce, 7, 0, [
     i16(-1),
     i16(-1),
     i32(30_000),
@@ -40,6 +59,7 @@ export function produceFrame(topic: string, partition: number, batch: Uint8Array
     i32(batch.length),
     batch,
   ]);
+  return { bytes, partitionAt: bytes.length - batch.length - 8 };
 }
 
 /** A fetch of one partition; `offsetAt` is where its offset is patched. */

@@ -19,6 +19,15 @@ export function readProduce(bytes: Buffer, from: number): ProduceResult {
   return { error: bytes.readInt16BE(partition + 4), baseOffset: readInt64(bytes, partition + 6) };
 }
 
+/** The offset that a ListOffsets asked for. */
+export function readListOffsets(
+  bytes: Buffer,
+  from: number,
+): { readonly error: number; readonly offset: number } {
+  const partition = skipToPartition(bytes, from + 4);
+  return { error: bytes.readInt16BE(partition + 4), offset: readInt64(bytes, partition + 14) };
+}
+
 export interface FetchResult {
   readonly error: number;
   readonly highWatermark: number;
@@ -30,11 +39,22 @@ export interface FetchResult {
   readonly nextOffset: number;
 }
 
+/** Is shown each whole batch; the bytes are valid during the call only. */
+export interface BatchVisitor {
+  (bytes: Buffer, at: number, end: number): void;
+}
+
 /**
  * Walks the batches by their headers. A last batch that is cut short is not counted: brokers may cut
  * at the byte limit. Throws when the offsets leave a gap, or a checksum that `verify` asks for fails.
  */
-export function readFetch(bytes: Buffer, from: number, offset: number, verify: boolean): FetchResult {
+export function readFetch(
+  bytes: Buffer,
+  from: number,
+  offset: number,
+  verify: boolean,
+  visit?: BatchVisitor,
+): FetchResult {
   const partition = skipToPartition(bytes, from + 8);
   const error = bytes.readInt16BE(partition + 4);
   const highWatermark = readInt64(bytes, partition + 6);
@@ -56,6 +76,7 @@ export function readFetch(bytes: Buffer, from: number, offset: number, verify: b
     if (verify && !batchChecksumHolds(bytes, at, at + length)) {
       throw new Error(`the batch at offset ${base} fails its checksum`);
     }
+    visit?.(bytes, at, at + length);
     records += recordCountOf(bytes, at);
     nextOffset = base + lastOffsetDeltaOf(bytes, at) + 1;
     at += length;
@@ -69,8 +90,15 @@ export function readCreateTopic(bytes: Buffer, from: number): number {
   return bytes.readInt16BE(topic + 2 + bytes.readInt16BE(topic));
 }
 
-/** Leaders in a Metadata response's one topic: how many partitions have one, or the topic's error. */
-export function readLeaders(bytes: Buffer, from: number): { readonly error: number; readonly led: number } {
+export interface TopicLeaders {
+  readonly error: number;
+  readonly partitions: number;
+  /** Partitions that have a leader. */
+  readonly led: number;
+}
+
+/** What a Metadata response says of its one topic. */
+export function readLeaders(bytes: Buffer, from: number): TopicLeaders {
   let at = from + 8;
   const brokers = bytes.readInt32BE(at);
   at += 4;
@@ -90,7 +118,7 @@ export function readLeaders(bytes: Buffer, from: number): { readonly error: numb
     at += 4 + 4 * bytes.readInt32BE(at);
     at += 4 + 4 * bytes.readInt32BE(at);
   }
-  return { error, led };
+  return { error, partitions, led };
 }
 
 /** From the array of topics to the first partition's index field. */

@@ -8,8 +8,10 @@ import {
   batchHeaderBytes,
   recordBatch,
   recordBatchBytes,
+  eachValue,
   recordsThatFit,
 } from './record-batch.ts';
+import { markPayload, readMark } from './payload-mark.ts';
 
 describe('record batch', () => {
   it('has the layout of version 2', () => {
@@ -37,6 +39,43 @@ describe('record batch', () => {
   });
 });
 
+describe('values of a batch', () => {
+  const valuesOf = (batch: Buffer) => {
+    const values: string[] = [];
+    eachValue(batch, 0, batch.length, (at, end) => values.push(batch.toString('latin1', at, end)));
+    return values;
+  };
+
+  it('are found behind keys, headers and varints of any length', () => {
+    const value = 'v'.repeat(300);
+    expect(valuesOf(recordBatch(Buffer.from(value), 100, 0))).toEqual(
+      Array.from({ length: 100 }, () => value),
+    );
+    // Attributes, timestamp delta of 5 bytes, offset delta, key `ab`, value `xyz`, one header of a byte each.
+    const record = Buffer.from(
+      '00' + '8080808010' + '02' + '04' + '6162' + '06' + '78797a' + '02' + '0268' + '0276',
+      'hex',
+    );
+    const batch = Buffer.concat([
+      recordBatch(Buffer.alloc(0), 1, 0).subarray(0, batchHeaderBytes),
+      Buffer.from([record.length * 2]),
+      record,
+    ]);
+    expect(valuesOf(batch)).toEqual(['xyz']);
+    batch[22] = 1;
+    expect(() => valuesOf(batch)).toThrow('compressed');
+  });
+
+  it('carry a mark that only its own load takes for its own', () => {
+    const payload = Buffer.alloc(20);
+    markPayload(payload, { pair: 7, tag: 0xdeadbeef });
+    payload.writeUInt32BE(41, 0);
+    expect(readMark(payload, 0, 20, 0xdeadbeef)).toEqual({ pair: 7, sequence: 41 });
+    expect(readMark(payload, 0, 20, 0xdeadbee0)).toBeNull();
+    expect(readMark(payload, 0, 11, 0xdeadbeef)).toBeNull();
+  });
+});
+
 describe('Kafka frames', () => {
   it('makes requests with header version 1', () => {
     const frame = createTopicFrame('t', 3, 7);
@@ -58,9 +97,9 @@ describe('Kafka frames', () => {
 
   it('puts the batch at the end of a produce, and the offset where a fetch says', () => {
     const batch = recordBatch(Buffer.from('v'), 1, 0);
-    const produce = produceFrame('t', 4, batch);
+    const { bytes: produce, partitionAt } = produceFrame('t', 4, batch);
     expect(produce.subarray(produce.length - batch.length)).toEqual(batch);
-    expect(produce.readInt32BE(produce.length - batch.length - 8)).toBe(4);
+    expect(produce.readInt32BE(partitionAt)).toBe(4);
     expect(produce.readInt32BE(correlationAt)).toBe(0);
     const { bytes, offsetAt } = fetchFrame('t', 2, 1000);
     expect([bytes.readInt32BE(offsetAt - 4), bytes.readInt32BE(offsetAt + 8)]).toEqual([2, 1000]);

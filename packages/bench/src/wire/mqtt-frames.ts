@@ -3,9 +3,9 @@
 const protocol = Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54, 4]);
 const cleanSession = 0x02;
 
-/** A CONNECT with a clean session and no keep alive, so that an idle connection stays silent. */
-export function connectFrame(clientId: string): Buffer {
-  return frame(0x10, [protocol, Buffer.from([cleanSession, 0, 0]), text(clientId)]);
+/** A CONNECT without a keep alive, so that an idle connection stays silent; a session is clean unless it is kept. */
+export function connectFrame(clientId: string, keepsSession = false): Buffer {
+  return frame(0x10, [protocol, Buffer.from([keepsSession ? 0 : cleanSession, 0, 0]), text(clientId)]);
 }
 
 export function subscribeFrame(packetId: number, filter: string, qos: 0 | 1): Buffer {
@@ -17,7 +17,7 @@ export function publishFrame(topic: string, payload: Uint8Array): Buffer {
   return frame(0x30, [text(topic), payload]);
 }
 
-/** A PUBLISH at QoS 1; `packetIdAt` and `payloadAt` are positions in the frame, for patching. */
+/** A PUBLISH at QoS 1; `packetIdAt` (right behind the topic) and `payloadAt` are positions in the frame, for patching. */
 export interface QosOneFrame {
   readonly bytes: Buffer;
   readonly packetIdAt: number;
@@ -28,6 +28,18 @@ export function publishQosOneFrame(topic: string, payload: Uint8Array): QosOneFr
   const bytes = frame(0x32, [text(topic), u16(0), payload]);
   const payloadAt = bytes.length - payload.length;
   return { bytes, packetIdAt: payloadAt - 2, payloadAt };
+}
+
+export const disconnectFrame = Buffer.from([0xe0, 0]);
+
+/** `count` PUBACKs end to end for the packet ids at the beginning of `packetIds`. */
+export function pubackFrames(packetIds: Uint16Array, count: number): Buffer {
+  const frames = Buffer.allocUnsafe(count * 4);
+  for (let i = 0; i < count; i++) {
+    frames.writeUInt16BE(0x4002, i * 4);
+    frames.writeUInt16BE(packetIds[i] as number, i * 4 + 2);
+  }
+  return frames;
 }
 
 /** `count` copies of one frame end to end, so that any number of publishes up to `count` is one write. */

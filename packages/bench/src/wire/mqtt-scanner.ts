@@ -3,22 +3,27 @@ export interface MqttPacketHandler {
   (first: number, bytes: Buffer, at: number, end: number): void;
 }
 
-const frameBytesMax = 64 * 1024;
+/** A payload of 512 KiB fits with its topic. */
+const frameBytesMax = 1024 * 1024;
+const noBytes = Buffer.alloc(0);
 
 /**
  * Finds packet boundaries in a byte stream by their lengths alone, whatever way the stream is cut.
- * QoS 0 publishes are counted without a call, since nothing in them is of interest; every other
- * packet goes to the handler. Costs a few nanoseconds a frame, so the broker stays the bottleneck.
+ * QoS 0 publishes are counted without a call unless `inspects` is set; every other packet goes to the
+ * handler. Costs a few nanoseconds a frame, so the broker stays the bottleneck.
  */
 export class MqttScanner {
   /** QoS 0 publishes seen so far. */
   published = 0;
   readonly #handle: MqttPacketHandler;
-  readonly #carry = Buffer.allocUnsafe(frameBytesMax);
+  readonly #inspects: boolean;
+  /** Grows to the largest frame that was cut; most connections of an idle load never need one. */
+  #carry: Buffer = noBytes;
   #carried = 0;
 
-  constructor(handle: MqttPacketHandler) {
+  constructor(handle: MqttPacketHandler, inspects = false) {
     this.#handle = handle;
+    this.#inspects = inspects;
   }
 
   push(chunk: Buffer): void {
@@ -28,6 +33,7 @@ export class MqttScanner {
     const rest = chunk.length - used;
     if (rest === 0) return;
     if (rest > frameBytesMax) throw new Error(`an MQTT frame exceeds ${frameBytesMax} bytes`);
+    this.#reserve(rest);
     chunk.copy(this.#carry, 0, used);
     this.#carried = rest;
   }
@@ -41,6 +47,7 @@ export class MqttScanner {
       if (this.#carried + want > frameBytesMax)
         throw new Error(`an MQTT frame exceeds ${frameBytesMax} bytes`);
       const take = Math.min(want, chunk.length - used);
+      this.#reserve(this.#carried + want);
       chunk.copy(this.#carry, this.#carried, used, used + take);
       this.#carried += take;
       used += take;
@@ -53,6 +60,13 @@ export class MqttScanner {
     return used;
   }
 
+  #reserve(bytes: number): void {
+    if (bytes <= this.#carry.length) return;
+    const grown = Buffer.allocUnsafe(Math.min(frameBytesMax, Math.max(1024, bytes * 2)));
+    this.#carry.copy(grown, 0, 0, this.#carried);
+    this.#carry = grown;
+  }
+
   /** Handles the whole frames in the range; returns the position of the first that is not whole. */
   #scan(bytes: Buffer, from: number, to: number): number {
     let at = from;
@@ -62,8 +76,10 @@ export class MqttScanner {
       const short = bytes[at + 1] as number;
       const length = short < 0x80 ? short + 2 : frameLength(bytes, at, to);
       if (length === 0 || at + length > to) break;
-      if ((first & 0xf6) === 0x30) published++;
-      else this.#handle(first, bytes, at + (short < 0x80 ? 2 : headerLength(bytes, at)), at + length);
+      const plain = (first & 0xf6) === 0x30;
+      if (plain) published++;
+      if (!plain || this.#inspects)
+        this.#handle(first, bytes, at + (short < 0x80 ? 2 : headerLength(bytes, at)), at + length);
       at += length;
     }
     this.published += published;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   connectFrame,
+  pubackFrames,
   publishFrame,
   publishQosOneFrame,
   repeatFrame,
@@ -11,6 +12,14 @@ import { MqttScanner } from './mqtt-scanner.ts';
 describe('MQTT frames', () => {
   it('makes a CONNECT of protocol level 4 with a clean session and no keep alive', () => {
     expect(connectFrame('c1').toString('hex')).toBe('100e00044d5154540402000000026331');
+  });
+
+  it('asks for a session that is kept', () => {
+    expect(connectFrame('c1', true).toString('hex')).toBe('100e00044d5154540400000000026331');
+  });
+
+  it('makes PUBACKs of the first packet ids', () => {
+    expect(pubackFrames(Uint16Array.of(1, 0x1234, 9), 2).toString('hex')).toBe('4002000140021234');
   });
 
   it('makes a SUBSCRIBE with the reserved flags', () => {
@@ -77,10 +86,19 @@ describe('MQTT scanner', () => {
     }
   });
 
+  it('shows publishes at QoS 0 to who inspects them', () => {
+    const seen: string[] = [];
+    const scanner = new MqttScanner((first, bytes, at, end) => {
+      seen.push(`${first.toString(16)}:${bytes.toString('latin1', at + 3, end)}`);
+    }, true);
+    scanner.push(publishFrame('t', Buffer.from('xy')));
+    expect([scanner.published, seen]).toEqual([1, ['30:xy']]);
+  });
+
   it('refuses a length field of five bytes and a frame beyond its bound', () => {
     expect(() => scan([Buffer.from([0x30, 0x80, 0x80, 0x80, 0x80, 1])])).toThrow('more than 4 bytes');
     expect(() =>
-      scan([publishFrame('t', Buffer.alloc(70_000))].map((frame) => frame.subarray(0, 69_000))),
+      scan([publishFrame('t', Buffer.alloc(1_100_000))].map((frame) => frame.subarray(0, 1_090_000))),
     ).toThrow('exceeds');
   });
 });

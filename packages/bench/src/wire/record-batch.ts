@@ -74,6 +74,57 @@ export function batchChecksumHolds(bytes: Buffer, at: number, end: number): bool
   return crc32c(bytes.subarray(at + attributesAt, end)) === bytes.readUInt32BE(at + crcAt);
 }
 
+/** Shows the value of each record of the batch at [at, end), which must not be compressed; null values are passed over. */
+export function eachValue(
+  bytes: Buffer,
+  at: number,
+  end: number,
+  visit: (valueAt: number, valueEnd: number) => void,
+): void {
+  if ((bytes.readInt16BE(at + attributesAt) & 7) !== 0) throw new Error('the batch is compressed');
+  const cursor = new VarintCursor(bytes, at + batchHeaderBytes);
+  const count = recordCountOf(bytes, at);
+  for (let i = 0; i < count; i++) {
+    const length = cursor.next();
+    const recordEnd = cursor.at + length;
+    if (length < 0 || recordEnd > end) throw new Error('a record is longer than its batch');
+    cursor.at++;
+    // The timestamp's delta may have more than 32 bits; nothing here needs it.
+    cursor.skip();
+    cursor.skip();
+    const keyBytes = cursor.next();
+    cursor.at += Math.max(0, keyBytes);
+    const valueBytes = cursor.next();
+    if (valueBytes >= 0) visit(cursor.at, cursor.at + valueBytes);
+    cursor.at = recordEnd;
+  }
+}
+
+/** Zigzag varints one after the other. */
+class VarintCursor {
+  at: number;
+  readonly #bytes: Buffer;
+
+  constructor(bytes: Buffer, at: number) {
+    this.#bytes = bytes;
+    this.at = at;
+  }
+
+  next(): number {
+    let value = 0;
+    for (let shift = 0; shift < 35; shift += 7) {
+      const byte = this.#bytes[this.at++] as number;
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) break;
+    }
+    return (value >>> 1) ^ -(value & 1);
+  }
+
+  skip(): void {
+    while ((this.#bytes[this.at++] as number) >= 0x80);
+  }
+}
+
 /** Attributes, timestamp delta 0, offset delta, null key, value, no headers. */
 function recordBodyBytes(valueBytes: number, offsetDelta: number): number {
   return 1 + 1 + varintBytes(offsetDelta) + 1 + varintBytes(valueBytes) + valueBytes + 1;
