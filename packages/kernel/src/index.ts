@@ -8,6 +8,7 @@ export { RecordLookup } from './delivery/record-lookup.ts';
 export type { KernelErrorCode } from './errors.ts';
 export type { FoldItem, FoldKind, FoldRecord, WaitingReader } from './folds/fold-kind.ts';
 export { FoldShard } from './folds/fold-shard.ts';
+export type { FoldListener } from './folds/folds.ts';
 export { Fold, Folds } from './folds/folds.ts';
 export type { ProducerBatch, SequenceVerdict } from './folds/producer-table.ts';
 export type { RetainedRecord } from './folds/retained.ts';

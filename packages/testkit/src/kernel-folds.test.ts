@@ -1,7 +1,7 @@
 import { silentLogger } from '@robustmq/core';
 import type { FoldItem, FoldKind, FoldShard, Kernel, Shard } from '@robustmq/kernel';
-import { SimRandom } from '@robustmq/sim';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { SimClock, SimRandom } from '@robustmq/sim';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { publishThrough, recordOf } from './kernel-fixture.ts';
 import type { MemoryStorage } from './memory-kernel.ts';
 import { createMemoryStorage, startKernel } from './memory-kernel.ts';
@@ -158,6 +158,57 @@ describe('a fold', () => {
     await failed;
     await expect(shard.append([item('a', '3')])).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
     expect(asText(shard.state)).toBe('a=1');
+  });
+
+  it('storage 4.1: a shard that was lost is recovered from the log, and the one before takes nothing more', async () => {
+    const replaced: FoldShard<State>[][] = [];
+    const listener = { replaced: (...shards: FoldShard<State>[]) => replaced.push(shards) };
+    const fold = await kernel.folds.open(mapKind('caller'), listener);
+    const before = fold.shards[0]!;
+    before.state.set('a', '1');
+    await before.append([item('a', '1')]);
+    storage.journal.refuseAll = 'JOURNAL_DIVERGED';
+    before.state.set('a', '2');
+    await expect(before.append([item('a', '2')])).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+    // What it says of cursors may be ahead of the log: nothing is trimmed by it.
+    expect(kernel.folds.complete).toBe(false);
+    storage.journal.refuseAll = null;
+    await waitUntil(() => replaced.length === 1);
+    const shard = fold.shards[0]!;
+    expect(replaced[0]![0] === shard && replaced[0]![1] === before).toBe(true);
+    expect(fold.of('a') === shard).toBe(true);
+    expect([asText(shard.state), kernel.folds.complete]).toEqual(['a=1', true]);
+    await expect(before.append([item('a', '3')])).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+    await shard.append([item('a', '4')]);
+    await crash();
+    expect(asText((await kernel.folds.open(mapKind('caller'))).shards[0]!.state)).toBe('a=4');
+  });
+
+  it('storage 4.1: while it can not be recovered the pauses double, up to 30 s, and a stop ends them', async () => {
+    const clock = new SimClock();
+    storage.journal.crash();
+    kernel = await startKernel(storage, { modules: { clock } });
+    const fold = await kernel.folds.open(mapKind('commit'));
+    await fold.shards[0]!.append([item('a', '1')]);
+    const fence = vi.spyOn(storage.journal, 'fence');
+    storage.journal.answerFenced = true;
+    storage.journal.refuseAll = 'JOURNAL_FENCED';
+    await expect(fold.shards[0]!.append([item('a', '2')])).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' });
+    const triesUntil: number[] = [];
+    for (let second = 1; second <= 120; second++) {
+      for (let quarter = 0; quarter < 4; quarter++) {
+        await clock.advance(250);
+        await turn();
+      }
+      triesUntil.push(fence.mock.calls.length);
+    }
+    // At 0.25, 0.75, 1.75, 3.75, 7.75, 15.75, 31.75 s, and then each 30 s.
+    expect([triesUntil[0], triesUntil[15], triesUntil[31], triesUntil[119]]).toEqual([2, 6, 7, 9]);
+    await kernel.stop();
+    await clock.advance(60_000);
+    expect(fence.mock.calls.length).toBe(9);
+    storage.journal.answerFenced = false;
+    storage.journal.refuseAll = null;
   });
 
   it('storage 4.5: with records lost it refuses service until the loss is accepted', async () => {

@@ -96,7 +96,7 @@ describe('storage 4.5: offsets that were acknowledged and lost', () => {
     expect(await valuesOf(again)).toEqual(['0:a', `${limit}:d`]);
   });
 
-  it.each([{ flush: 'interval' }, { storage: 'memory' }])(
+  it.each<Record<string, string>>([{ flush: 'interval' }, { storage: 'memory' }])(
     'a clean stop leaves none in doubt: the next start goes on with the next offset: %j',
     async (config) => {
       const shard = await createShard(kernel, 'lazy', config);

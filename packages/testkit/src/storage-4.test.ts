@@ -53,6 +53,61 @@ describe('storage 4.1: a start', () => {
   });
 });
 
+describe('storage 4.1: a state shard that is lost while the process runs', () => {
+  it('is recovered: its clients come back to their sessions, and what was published meanwhile is there', async () => {
+    await using broker = await MqttBroker.start();
+    const kept = { clientId: 's', cleanStart: false, properties: { sessionExpiry: 600 } };
+    const client = await broker.connect(5, kept);
+    expect(await client.subscribe('a/#', 1)).toEqual([1]);
+    // One that keeps quiet does not notice that its shard is lost.
+    const { journal } = broker.storage;
+    const others = Array.from({ length: 40 }, (_, at) => ({ ...kept, clientId: `other ${at}` }));
+    const quiet: MqttClient[] = [];
+    for (const input of others) quiet.push(await broker.connect(5, input));
+    journal.refuseAll = 'JOURNAL_DIVERGED';
+    await client.subscribe('b/#', 1).catch(() => undefined);
+    expect(broker.kernel.folds.complete).toBe(false);
+    journal.refuseAll = null;
+    await vi.waitFor(() => expect(broker.kernel.folds.complete).toBe(true), 5000);
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    await publisher.publishAcknowledged({ topic: 'a/1', payload: 'meanwhile' });
+    const { client: back, connack } = await broker.connectWith(5, kept);
+    expect(connack.sessionPresent).toBe(true);
+    expect(await back.receiveTexts(1)).toEqual(['meanwhile']);
+    // Those of its shard were closed, so that none goes on with state that the log does not have.
+    await vi.waitFor(() => expect(quiet.some(({ closed }) => closed)).toBe(true), 5000);
+    expect(quiet.every(({ closed }) => closed)).toBe(false);
+    for (const input of others)
+      expect((await broker.connectWith(5, input)).connack.sessionPresent).toBe(true);
+  });
+
+  it('takes the commits of its groups again', async () => {
+    const storage = await createMemoryStorage();
+    const kernel = await startKernel(storage);
+    const kafka = createKafkaAdapter(
+      { hosts: ['127.0.0.1'], port: 0, nodeId: 1 },
+      { kernel, clock: systemClock, random: systemRandom, logger: silentLogger },
+    );
+    await createShard(kernel, 't');
+    await kafka.start();
+    const client = await KafkaClient.connect(kafka.address());
+    const commit = async (committedOffset: number) => {
+      const partitions = [{ partitionIndex: 0, committedOffset, committedMetadata: '' }];
+      const topics = [{ name: 't', partitions }];
+      const answer = await client.send(offsetCommit, 8, { groupId: 'g', topics });
+      return answer.topics[0]?.partitions[0]?.errorCode;
+    };
+    expect(await commit(1)).toBe(0);
+    storage.journal.refuseAll = 'JOURNAL_DIVERGED';
+    expect(await commit(2)).not.toBe(0);
+    storage.journal.refuseAll = null;
+    await vi.waitFor(async () => expect(await commit(3)).toBe(0), 5000);
+    client.close();
+    await kafka.stop();
+    await kernel.stop();
+  });
+});
+
 describe('storage 4.3: the marker of retained copies', () => {
   it('lets a start read no more of the data than 16 MiB and what follows the last snapshot', async () => {
     const storage = await createMemoryStorage();

@@ -1,4 +1,4 @@
-import { TimingWheel } from '@robustmq/core';
+import { Pulse, TimingWheel } from '@robustmq/core';
 import type { RobustError, Timer, TopicId, WheelItem } from '@robustmq/core';
 import { errorCodes } from '@robustmq/kafka-codec';
 import type { ErrorNumber } from '@robustmq/kafka-codec';
@@ -66,7 +66,7 @@ export class GroupCoordinator {
   readonly #groups = new Map<string, Coordinated>();
   readonly #wheel = new TimingWheel<Coordinated>();
   #fold!: Fold<GroupsState>;
-  #ticking: Timer | null = null;
+  readonly #ticking: Pulse;
   #expiring: Timer | null = null;
   #unwatch: () => void = () => undefined;
   #startedAt = 0;
@@ -76,28 +76,27 @@ export class GroupCoordinator {
   constructor(modules: KafkaModules, limits: Partial<GroupLimits> = {}) {
     this.#modules = modules;
     this.#limits = { ...defaultGroupLimits, ...limits };
+    this.#ticking = new Pulse(modules.clock, tickMs, () => this.#tick());
   }
 
   /** Loads what is stored; members of before go on where they were. */
   async start(): Promise<void> {
     const { kernel, clock } = this.#modules;
-    this.#fold = await kernel.folds.open(groupKind);
+    this.#fold = await kernel.folds.open(groupKind, { replaced: (shard) => this.#replaced(shard) });
     this.#startedAt = clock.monotonic();
-    for (const shard of this.#fold.shards) {
-      for (const [id, { stored }] of shard.state.groups) if (stored !== null) this.#restore(id, stored);
-    }
+    for (const shard of this.#fold.shards) this.#load(shard);
     this.#unwatch = kernel.modules.metadata.watch((update) => {
       for (const change of update.changes)
         if (change.kind === 'topicDeleted') this.#forgetTopic(change.topic.id);
     });
-    this.#tickLater();
+    this.#ticking.start();
     this.#expireLater();
   }
 
   /** Lets go of everybody who waits; their clients look for the coordinator again. */
   stop(): void {
     this.#unwatch();
-    this.#ticking?.cancel();
+    this.#ticking.stop();
     this.#expiring?.cancel();
     for (const { group } of this.#groups.values()) group.die(errorCodes.NOT_COORDINATOR);
     this.#groups.clear();
@@ -282,6 +281,18 @@ export class GroupCoordinator {
     return coordinated;
   }
 
+  #load(shard: FoldShard<GroupsState>): void {
+    for (const [id, { stored }] of shard.state.groups) if (stored !== null) this.#restore(id, stored);
+  }
+
+  /** The groups of a shard that was lost and recovered are what is stored: members of no stored generation join again. */
+  #replaced(shard: FoldShard<GroupsState>): void {
+    for (const coordinated of [...this.#groups.values()]) {
+      if (this.#shard(coordinated.group.id) === shard) this.#drop(coordinated, errorCodes.NOT_COORDINATOR);
+    }
+    this.#load(shard);
+  }
+
   #restore(id: string, stored: StoredGroup): void {
     const { group } = this.#create(id);
     group.generation = stored.generation;
@@ -289,7 +300,7 @@ export class GroupCoordinator {
     group.protocolName = stored.protocolName;
     group.leader = stored.leader;
     for (const member of stored.members) {
-      const expiresAt = this.#startedAt + member.sessionTimeoutMs;
+      const expiresAt = this.#now() + member.sessionTimeoutMs;
       group.restore({ ...member, expiresAt, joining: null, syncing: null });
     }
     this.#reschedule(id);
@@ -325,14 +336,11 @@ export class GroupCoordinator {
     coordinated.group.die(error);
   }
 
-  #tickLater(): void {
-    this.#ticking = this.#modules.clock.after(tickMs, () => {
-      const now = this.#now();
-      this.#wheel.advance(Math.floor((now - this.#startedAt) / tickMs), ({ group }) => {
-        group.tick(now);
-        this.#reschedule(group.id);
-      });
-      this.#tickLater();
+  #tick(): void {
+    const now = this.#now();
+    this.#wheel.advance(Math.floor((now - this.#startedAt) / tickMs), ({ group }) => {
+      group.tick(now);
+      this.#reschedule(group.id);
     });
   }
 

@@ -55,7 +55,8 @@ export class FoldShard<State> {
   #compaction: Promise<void> | null = null;
   /** Appends wait here while a compaction pass copies, so that no copy overtakes a change in flight. */
   #held: HeldAppend[] | null = null;
-  #failed: (error: RobustError<KernelErrorCode>) => void = () => undefined;
+  /** Why nothing is taken any more. */
+  #lost: RobustError<KernelErrorCode> | null = null;
 
   constructor(kind: FoldKind<State>, index: number, config: TopicConfig, modules: ShardModules) {
     this.kind = kind;
@@ -77,7 +78,6 @@ export class FoldShard<State> {
 
   /** Recovers the log, folds it, and is ready to append. `failed` is called once if the shard is lost later. */
   async open(failed: (error: RobustError<KernelErrorCode>) => void): Promise<void> {
-    this.#failed = failed;
     const record = this.#modules.record();
     const next = await recoverShard(this.#modules, this.#config);
     const after = this.#modules.record();
@@ -88,7 +88,10 @@ export class FoldShard<State> {
       appended: () => undefined,
       committed: (batches) => this.#committed(batches),
       snapshot: () => null,
-      failed: (error) => this.#failed(error),
+      failed: (error) => {
+        this.#lost = error;
+        failed(error);
+      },
     });
   }
 
@@ -101,6 +104,11 @@ export class FoldShard<State> {
 
   /** As `append`, without a promise; with a null outcome nobody waits. */
   appendThen(items: readonly FoldItem[], outcome: Outcome | null): void {
+    const lost = this.#lost;
+    if (lost !== null) {
+      if (outcome !== null) queueMicrotask(() => outcome(lost));
+      return;
+    }
     if (this.#held !== null) {
       this.#hold(this.#held, items, outcome);
       return;
@@ -130,7 +138,11 @@ export class FoldShard<State> {
 
   /** Stops taking part; a shard whose `open` failed may be closed, too. */
   close(error: RobustError<KernelErrorCode>): void {
-    this.#log?.close(error);
+    if (this.#log === null) return;
+    // What waits for the end of the turn has an outcome, too.
+    this.flush();
+    this.#log.close(error);
+    this.#lost ??= error;
   }
 
   /** Resolves when what was appended is committed, a compaction pass that holds it back included. */

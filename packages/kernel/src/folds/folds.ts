@@ -5,23 +5,38 @@ import type { KernelErrorCode } from '../errors.ts';
 import type { ShardModules } from '../shards/recover-shard.ts';
 import type { Topics } from '../topics.ts';
 import type { FoldKind, WaitingReader } from './fold-kind.ts';
-import { FoldShard } from './fold-shard.ts';
+import type { FoldShard } from './fold-shard.ts';
+import { FoldSlot } from './fold-slot.ts';
 
 /** All shards of one kind that this broker owns, loaded. */
 export class Fold<State> {
   readonly kind: FoldKind<State>;
-  readonly shards: readonly FoldShard<State>[];
+  readonly #shards: FoldShard<State>[];
 
-  constructor(kind: FoldKind<State>, shards: readonly FoldShard<State>[]) {
+  constructor(kind: FoldKind<State>, shards: FoldShard<State>[]) {
     this.kind = kind;
-    this.shards = shards;
+    this.#shards = shards;
+  }
+
+  /** In order; one that was lost is replaced when it is recovered. */
+  get shards(): readonly FoldShard<State>[] {
+    return this.#shards;
   }
 
   /** The shard that coordinates `key` (a client, a group). */
   of(key: string): FoldShard<State> {
     const bytes = Buffer.from(key);
-    return this.shards[(partitionHash(bytes, 0, bytes.length) & 0x7fffffff) % this.shards.length]!;
+    return this.#shards[(partitionHash(bytes, 0, bytes.length) & 0x7fffffff) % this.#shards.length]!;
   }
+}
+
+/** What whoever opened a fold hears of it. */
+export interface FoldListener<State> {
+  /**
+   * A shard was lost, and another one has taken its place: its state is what the log says. Everything that was made of
+   * the state before is void, and what is appended there is refused.
+   */
+  replaced(shard: FoldShard<State>, before: FoldShard<State>): void;
 }
 
 /** Loads and keeps the folds that adapters register. */
@@ -30,6 +45,8 @@ export class Folds {
   readonly #modulesOf: (shard: ShardId) => ShardModules;
   readonly #logger: Logger;
   readonly #open = new Map<string, Fold<unknown>>();
+  /** By topic, as `#open`. */
+  readonly #slots = new Map<string, readonly FoldSlot<unknown>[]>();
   /** Kinds that are being loaded, or could not be. */
   readonly #missing = new Set<string>();
 
@@ -41,36 +58,42 @@ export class Folds {
 
   /**
    * Creates the internal topic at first use and loads all its shards; they serve when this resolves. When one can not be
-   * loaded, none stays open: SHARD_UNAVAILABLE with `detail.shard` for one that lost records.
+   * loaded, none stays open: SHARD_UNAVAILABLE with `detail.shard` for one that lost records. One that is lost later is
+   * opened again.
    */
-  async open<State>(kind: FoldKind<State>): Promise<Fold<State>> {
+  async open<State>(kind: FoldKind<State>, listener?: FoldListener<State>): Promise<Fold<State>> {
     this.#missing.add(kind.topic);
     const topic = await this.#topics.ensureInternal(kind.topic, kind.shards);
     const config = this.#topics.configOf(topic);
-    const shards = topic.shards.map((id, index) => new FoldShard(kind, index, config, this.#modulesOf(id)));
-    const opened = await Promise.allSettled(
-      shards.map((shard) =>
-        shard.open((error) => {
-          this.#logger.error({ error, topic: kind.topic, shard: shard.index }, 'a state shard was lost');
-        }),
-      ),
-    );
+    const shards: FoldShard<State>[] = [];
+    const slots = topic.shards.map((id, index) => {
+      const replaced = (shard: FoldShard<State>, before: FoldShard<State>): void => {
+        shards[index] = shard;
+        listener?.replaced(shard, before);
+      };
+      const modules = this.#modulesOf(id);
+      const slot = new FoldSlot({ kind, index, config, modules, logger: this.#logger, replaced });
+      shards.push(slot.shard);
+      return slot;
+    });
+    const opened = await Promise.allSettled(slots.map((slot) => slot.open()));
     const failed = opened.find((each) => each.status === 'rejected');
     if (failed !== undefined) {
-      shards.forEach((shard, index) => {
-        if (opened[index]!.status === 'fulfilled') shard.close(stopping());
-      });
+      for (const slot of slots) slot.close(stopping());
       throw failed.reason;
     }
     const fold = new Fold(kind, shards);
     this.#open.set(kind.topic, fold as Fold<unknown>);
+    this.#slots.set(kind.topic, slots as FoldSlot<unknown>[]);
     this.#missing.delete(kind.topic);
     return fold;
   }
 
-  /** Whether `floors` knows all cursors: every kind that was asked for is loaded. */
+  /** Whether `floors` knows all cursors: every kind that was asked for is loaded, and none of its shards is lost. */
   get complete(): boolean {
-    return this.#missing.size === 0;
+    if (this.#missing.size > 0) return false;
+    for (const slots of this.#slots.values()) if (slots.some(({ lost }) => lost)) return false;
+    return true;
   }
 
   /** Lowest offset per data shard that some state still has to read. */
@@ -112,7 +135,8 @@ export class Folds {
 
   stop(): void {
     const error = stopping();
-    for (const fold of this.#open.values()) for (const shard of fold.shards) shard.close(error);
+    for (const slots of this.#slots.values()) for (const slot of slots) slot.close(error);
+    this.#slots.clear();
     this.#open.clear();
   }
 }

@@ -44,6 +44,8 @@ export class SessionRegistry {
   /** Kept sessions with a leading wildcard. */
   readonly broad: BroadSessions;
   readonly #sweeps: CursorSweeps;
+  /** When sessions without a connection lost it, by the clock that does not jump; set when first asked for. */
+  readonly #awaySince = new WeakMap<SessionState, number>();
   #fold!: Fold<SessionShard>;
   #stopping = false;
 
@@ -74,7 +76,9 @@ export class SessionRegistry {
 
   /** Loads the fold; sessions whose connections died with the last process are disconnected now. */
   async start(): Promise<void> {
-    this.#fold = await this.#context.kernel.folds.open(sessionKind());
+    this.#fold = await this.#context.kernel.folds.open(sessionKind(), {
+      replaced: (shard, before) => this.#replaced(shard, before),
+    });
     await Promise.all(this.#fold.shards.map((shard) => this.#recover(shard)));
     this.#sweeps.start(this.#fold);
   }
@@ -105,6 +109,7 @@ export class SessionRegistry {
     session.detach();
     state.connected = false;
     state.disconnectedAt = this.#context.clock.now();
+    this.#awaySince.set(state, this.#context.clock.monotonic());
     if (how.expirySeconds !== undefined) state.expirySeconds = how.expirySeconds;
     if (log === null) return;
     if (!how.will && state.will !== null) {
@@ -258,13 +263,27 @@ export class SessionRegistry {
 
   /** Ms until the will is due or the session ends, whichever comes first; null: never. */
   #dueIn(state: SessionState, graceMs: number): number | null {
-    const gone = this.#context.clock.now() - state.disconnectedAt;
+    const gone = this.#goneMs(state);
     const endsIn = state.expirySeconds === neverExpires ? null : state.expirySeconds * 1000 - gone;
     if (state.will === null) return endsIn;
     const delayMs = (state.will.properties.willDelay ?? 0) * 1000;
     const willIn = Math.max(delayMs - gone, graceMs);
     if (endsIn === null) return willIn;
     return Math.max(Math.min(willIn, endsIn), graceMs);
+  }
+
+  /**
+   * Ms since the session lost its connection. What lies before this process is known from the wall clock only, which
+   * may have jumped: it is never negative.
+   */
+  #goneMs(state: SessionState): number {
+    const { clock } = this.#context;
+    let since = this.#awaySince.get(state);
+    if (since === undefined) {
+      since = clock.monotonic() - Math.max(0, clock.now() - state.disconnectedAt);
+      this.#awaySince.set(state, since);
+    }
+    return clock.monotonic() - since;
   }
 
   #due(clientId: string): void {
@@ -282,7 +301,7 @@ export class SessionRegistry {
     const shard = this.#fold.of(clientId);
     const state = shard.state.sessions.get(clientId);
     if (state === undefined || state.connected || this.#stopping) return;
-    const gone = this.#context.clock.now() - state.disconnectedAt;
+    const gone = this.#goneMs(state);
     if (state.expirySeconds !== neverExpires && gone >= state.expirySeconds * 1000) {
       if (state.expirySeconds > 0) this.#context.counters.sessionsExpired++;
       await this.#end(shard, state, { will: true });
@@ -301,6 +320,23 @@ export class SessionRegistry {
     this.#context.timers.cancel(timer);
     this.#offline.delete(clientId);
     this.#context.counters.sessionsWaiting = this.#offline.size;
+  }
+
+  /** What its sessions have in flight is unknown: their clients come again, and find what the log says of them. */
+  #replaced(shard: FoldShard<SessionShard>, before: FoldShard<SessionShard>): void {
+    if (this.#stopping) return;
+    const error = new RobustError<KernelErrorCode>('OUTCOME_UNKNOWN', 'the shard of the session was lost', {
+      retriable: true,
+    });
+    for (const session of [...this.#live.values()]) {
+      if (session.log?.shard !== before) continue;
+      session.connection.failed(error);
+      this.close(session, { will: true });
+    }
+    for (const clientId of before.state.sessions.keys()) this.broad.remove(clientId);
+    this.#recover(shard).catch((failed: Error) =>
+      this.#context.logger.error({ error: failed, shard: shard.index }, 'sessions could not be recovered'),
+    );
   }
 
   /** Fixes the cursors of sessions that were connected when the last process ended, and sets all deadlines. */
