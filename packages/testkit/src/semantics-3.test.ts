@@ -263,6 +263,40 @@ describe('semantics 3.5: overlapping filters', () => {
     await check(await broker.connect(5, kept('s')));
   });
 
+  it('No Local leaves a filter at QoS 0: a message of QoS 1 comes through it, once', async () => {
+    await using broker = await MqttBroker.start();
+    const client = await broker.connect(5, { clientId: 'self' });
+    const other = await broker.connect(5, { clientId: 'other' });
+    await client.subscribe('own/a', 1, { id: 1, noLocal: true });
+    await client.subscribe('own/#', 0, { id: 2, packetId: 2 });
+    expect(await other.publishAcknowledged({ topic: 'own/a', payload: 'theirs' })).toBe(0);
+    client.publish({ topic: 'own/a', qos: 1, packetId: 1, payload: 'mine' });
+    const packets: Packet[] = [];
+    await waitUntil(async () => {
+      packets.push(...(await client.settled()));
+      return packets.length >= 3;
+    });
+    const came = packets.filter((packet) => packet.type === 'publish');
+    expect(publishes(came)).toEqual(['theirs', 'mine']);
+    expect(came).toMatchObject([
+      { qos: 1, properties: { subscriptionIdentifiers: [1, 2] } },
+      { qos: 0, properties: { subscriptionIdentifiers: [2] } },
+    ]);
+  });
+
+  it('No Local holds for what is retained as well', async () => {
+    await using broker = await MqttBroker.start();
+    const client = await broker.connect(5, { clientId: 'self' });
+    const other = await broker.connect(5, { clientId: 'other' });
+    client.publish({ topic: 'own/a', qos: 1, packetId: 1, payload: 'mine', retain: true });
+    await client.next('puback');
+    expect(await other.publishAcknowledged({ topic: 'own/b', payload: 'theirs', retain: true })).toBe(0);
+    await client.subscribe('own/#', 1, { noLocal: true });
+    expect(publishes(await client.settled())).toEqual(['theirs']);
+    await client.subscribe('own/a', 1, { packetId: 2 });
+    expect(publishes(await client.settled())).toEqual(['mine']);
+  });
+
   it('No Local leaves the filters that do not ask for it', async () => {
     await using broker = await MqttBroker.start();
     const client = await broker.connect(5, { clientId: 'self' });

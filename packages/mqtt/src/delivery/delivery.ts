@@ -144,10 +144,10 @@ export class Delivery implements DeliveryPort {
         const record = { shard: batch.shard, offset: this.#serial, isCommitted, pending };
         if (waits(receiver, record) !== isCommitted) continue;
       }
-      if (message.guarantee > 0 && receiver.qos > 0) continue;
       const { session } = receiver;
       if (receiver.noLocal && message.isFrom(session.clientIdBytes)) receiver = withoutLocal(receiver);
-      if (receiver === null) continue;
+      // Without its own messages it may be left with QoS 0.
+      if (receiver === null || (message.guarantee > 0 && receiver.qos > 0)) continue;
       session.output.atMostOnce(message, receiver, shared, this.#now);
     }
   }

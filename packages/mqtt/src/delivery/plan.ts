@@ -28,6 +28,7 @@ export interface Receiver {
 /** What a match means for this adapter; kept with the match until the subscriptions change. */
 export interface Plan {
   readonly receivers: readonly Receiver[];
+  /** Lowest QoS at which a record may go to one of them. */
   readonly qosMin: Guarantee;
   readonly qosMax: Guarantee;
   /** Whether a subscription may still be bridging: at-most-once messages then come with the commit for some. */
@@ -91,9 +92,12 @@ function createPlan(match: Match): Plan {
   const receivers = [...bySession].map(([session, subscriptions]) => createReceiver(session, subscriptions));
   let qosMin: Guarantee = 2;
   let qosMax: Guarantee = 0;
-  for (const { qos } of receivers) {
-    if (qos < qosMin) qosMin = qos;
+  for (const receiver of receivers) {
+    const { qos } = receiver;
     if (qos > qosMax) qosMax = qos;
+    // What its own client published may come through another filter, at less.
+    const least = receiver.noLocal ? (withoutLocal(receiver)?.qos ?? qos) : qos;
+    if (least < qosMin) qosMin = least;
   }
   return { receivers, qosMin, qosMax, bridging, bySession: null };
 }

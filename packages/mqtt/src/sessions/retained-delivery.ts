@@ -60,6 +60,7 @@ export class RetainedDelivery {
     const message = this.#message;
     message.readRetained(record);
     const options = optionsOf(subscription);
+    if (options.noLocal && message.isFrom(session.clientIdBytes)) return true;
     const qos = Math.min(message.guarantee, subscription.guarantee) as 0 | 1 | 2;
     if (qos > 0 && !session.hasWindow) return false;
     const form: PublishForm = {
