@@ -10,6 +10,7 @@ export type { ListenAddress, ListenHooks, OpenListener } from './listen.ts';
 export { listenOn } from './listen.ts';
 export type { Clock, Lifecycle, Logger, Random, Timer } from './ports.ts';
 export { silentLogger } from './ports.ts';
+export { Pulse } from './pulse.ts';
 export type { FolderErrorCode, FolderIdentity, FolderLock, StateChange, StateStore } from './stores.ts';
 export { systemClock, systemRandom } from './system.ts';
 export type { WheelItem } from './timing-wheel.ts';

@@ -1,7 +1,7 @@
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
-import type { Lifecycle, OpenListener, Timer } from '@robustmq/core';
-import { listenOn, openGates } from '@robustmq/core';
+import type { Lifecycle, OpenListener } from '@robustmq/core';
+import { listenOn, openGates, Pulse } from '@robustmq/core';
 import type { KafkaContext, KafkaModules, KafkaOptions } from './adapter.ts';
 import { AnswerTurn } from './answer-turn.ts';
 import { Connection } from './connection.ts';
@@ -25,7 +25,7 @@ export class KafkaAdapter implements Lifecycle {
   readonly #limits: ConnectionLimits;
   readonly #connections = new Set<Connection>();
   #listener: OpenListener | null = null;
-  #overdue: Timer | null = null;
+  readonly #overdue: Pulse;
 
   constructor(options: KafkaOptions, modules: KafkaModules) {
     this.#options = options;
@@ -37,6 +37,9 @@ export class KafkaAdapter implements Lifecycle {
       stalledMs: options.stalledMs ?? 60_000,
       partialBytesMax: options.partialBytesMax ?? 512 * 1024 * 1024,
     };
+    const { idleMs, partialRequestMs } = this.#limits;
+    const checkMs = Math.min(overdueCheckMs, idleMs / 2, partialRequestMs / 2);
+    this.#overdue = new Pulse(modules.clock, checkMs, () => this.#closeOverdue());
   }
 
   /** What is really bound; null before `start` and after `stop`. */
@@ -62,14 +65,14 @@ export class KafkaAdapter implements Lifecycle {
       gate: context.gates.connections,
       acceptFailed: (error) => context.logger.warn({ error }, 'a connection could not be accepted'),
     });
-    this.#watchOverdue();
+    this.#overdue.start();
   }
 
   /** Answers what was received, but for a fetch that waits longer than a second, and closes every connection. */
   async stop(): Promise<void> {
     const listener = this.#listener;
     this.#listener = null;
-    this.#overdue?.cancel();
+    this.#overdue.stop();
     this.#groups.stop();
     if (listener === null) return;
     const closed = listener.close();
@@ -109,17 +112,9 @@ export class KafkaAdapter implements Lifecycle {
     };
   }
 
-  #watchOverdue(): void {
-    const { clock } = this.#modules;
-    const { idleMs, partialRequestMs } = this.#limits;
-    const waitMs = Math.min(overdueCheckMs, idleMs / 2, partialRequestMs / 2);
-    const due = clock.monotonic() + waitMs;
-    this.#overdue = clock.after(waitMs, () => {
-      const now = clock.monotonic();
-      // After a pause of this process what clients sent meanwhile is not read yet: nobody is to blame for it.
-      if (now - due < waitMs) for (const connection of this.#connections) connection.closeIfOverdue(now);
-      this.#watchOverdue();
-    });
+  #closeOverdue(): void {
+    const now = this.#modules.clock.monotonic();
+    for (const connection of this.#connections) connection.closeIfOverdue(now);
   }
 }
 

@@ -1,5 +1,5 @@
-import type { Clock, Timer, WheelItem } from '@robustmq/core';
-import { TimingWheel } from '@robustmq/core';
+import type { Clock, WheelItem } from '@robustmq/core';
+import { Pulse, TimingWheel } from '@robustmq/core';
 
 /** Resolution of all deadlines of connections and sessions, ms. */
 const tickMs = 250;
@@ -16,23 +16,20 @@ export class Timers {
   readonly #clock: Clock;
   readonly #wheel = new TimingWheel<TimerItem>();
   readonly #startedAt: number;
-  #timer: Timer | null = null;
+  readonly #pulse: Pulse;
 
   constructor(clock: Clock) {
     this.#clock = clock;
     this.#startedAt = clock.monotonic();
+    this.#pulse = new Pulse(clock, tickMs, () => this.#wheel.advance(this.#now(), expire));
   }
 
   start(): void {
-    this.#timer = this.#clock.after(tickMs, () => {
-      this.#wheel.advance(this.#now(), expire);
-      this.start();
-    });
+    this.#pulse.start();
   }
 
   stop(): void {
-    this.#timer?.cancel();
-    this.#timer = null;
+    this.#pulse.stop();
   }
 
   /** Makes the item due in `ms`, at the earliest. */
