@@ -17,6 +17,8 @@ export interface Publisher {
   readonly subject: string;
   /** What a client reported that no loss of a connection explains. */
   readonly errors: readonly string[];
+  /** Sent and not acknowledged. */
+  readonly inFlight: number;
   /** Sends no more, and resolves when all that was sent is acknowledged. */
   finish(): Promise<void>;
   close(): Promise<void>;
@@ -48,6 +50,10 @@ export class MqttPublisher implements Publisher {
     history.publisher(subject, options.qos === 2 ? 'exactly-once' : 'at-least-once');
     this.#client = persistentClient(server, subject.replaceAll('/', '-'), options.protocolVersion);
     this.#client.once('connect', () => this.#fill());
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
   }
 
   async finish(): Promise<void> {
@@ -91,6 +97,7 @@ export class MqttPublisher implements Publisher {
 export class KafkaPublisher implements Publisher {
   readonly subject: string;
   readonly errors: string[] = [];
+  inFlight = 0;
   readonly #history: History;
   readonly #producer: Producer;
   readonly #key: string;
@@ -125,9 +132,11 @@ export class KafkaPublisher implements Publisher {
     for (let batch = 0; !this.#stopped; batch++) {
       const numbers = Array.from({ length: 1 + (batch % 5) }, () => this.#history.send(this.subject));
       const messages = numbers.map((number) => ({ key: this.#key, value: String(number) }));
+      this.inFlight = numbers.length;
       try {
         await this.#producer.send({ topic: ledger, acks: -1, messages });
         for (const number of numbers) this.#history.acknowledge(this.subject, number);
+        this.inFlight = 0;
       } catch (error) {
         this.errors.push(`${this.subject} ${numbers[0]}: ${String(error)}`);
         return;
@@ -143,12 +152,25 @@ export class MqttReader {
   /** Session Present of every CONNACK. */
   readonly sessionPresent: boolean[] = [];
   readonly #client: MqttClient;
+  /** Packet ids of messages at QoS 2 whose exchange has begun and not ended. */
+  readonly #open = new Set<number>();
 
   private constructor(name: string, client: MqttClient, history: History) {
     this.name = name;
     this.#client = client;
     client.on('connect', ({ sessionPresent }) => this.sessionPresent.push(sessionPresent));
     client.on('message', (subject, payload) => history.give(name, subject, Number(payload.toString())));
+    client.on('packetreceive', (packet) => {
+      if (packet.cmd === 'publish' && packet.qos === 2) this.#open.add(packet.messageId!);
+    });
+    client.on('packetsend', (packet) => {
+      if (packet.cmd === 'pubcomp') this.#open.delete(packet.messageId!);
+    });
+  }
+
+  /** Messages at QoS 2 between PUBLISH and PUBCOMP. */
+  get inFlight(): number {
+    return this.#open.size;
   }
 
   static async open(
@@ -211,7 +233,11 @@ export function kafkaOf(server: ServerProcess): Kafka {
 }
 
 /** MQTT.js with a session that stays; it never subscribes again by itself, which would hide a lost session. */
-function persistentClient(server: ServerProcess, clientId: string, protocolVersion: 4 | 5): MqttClient {
+export function persistentClient(
+  server: ServerProcess,
+  clientId: string,
+  protocolVersion: 4 | 5,
+): MqttClient {
   const client = connect(`mqtt://${server.address('mqtt')}`, {
     clientId,
     protocolVersion,

@@ -1,85 +1,127 @@
+import { writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Admin } from 'kafkajs';
 import { connect } from 'mqtt';
-import { History, RecordLog, SeededRandom, ServerProcess, waitUntil } from '@robustmq/testkit';
+import { History, SeededRandom, ServerProcess, waitUntil } from '@robustmq/testkit';
 import { describe, expect, it } from 'vitest';
 import type { Publisher } from './crash-clients.ts';
 import { KafkaPublisher, kafkaOf, MqttPublisher, MqttReader, openGroup } from './crash-clients.ts';
+import { recordLog } from './crash-log.ts';
+import { GroupOffsets } from './crash-offsets.ts';
+import { RetainedStates } from './crash-retained.ts';
+import { Sessions } from './crash-sessions.ts';
+import { Wills } from './crash-wills.ts';
+import type { Witness } from './crash-witness.ts';
 
-const kills = 8;
+/** The short form; `npm run kills` asks for more. */
+const kills = Number(process.env['CRASH_KILLS'] ?? 8);
 /** Acknowledgements between a restart and the next kill, at least. */
 const acknowledgedPerLife = 400;
 const group = 'auditors';
 const retainedSubject = 'fleet/q1/0';
+/** How long a will waits for its client after a restart. */
+const willRecoveryGraceMs = 3000;
 
 /** A run can be repeated with the seed that it printed; the moments are the same, the interleaving is not. */
 const seed = Number(process.env['CRASH_SEED'] ?? Math.floor(Math.random() * 0x1_0000_0000));
 
 describe(`kill -9 under load of both protocols, ${kills} times`, () => {
-  it('keeps everything acknowledged, in order, once where once was promised; sessions and groups resume', async () => {
-    console.log(`CRASH_SEED=${seed}`);
-    const random = new SeededRandom(seed);
-    await using server = await ServerProcess.start();
-    const history = new History();
-    const admin = kafkaOf(server).admin();
-    await admin.connect();
-    await admin.createTopics({ topics: [{ topic: 'ledger', numPartitions: 4 }] });
+  it(
+    'keeps everything acknowledged, in order, once where once was promised; sessions and groups resume',
+    async () => {
+      console.log(`CRASH_SEED=${seed}`);
+      const random = new SeededRandom(seed);
+      const began = performance.now();
+      await using server = await ServerProcess.start({
+        config: { mqtt: { willRecoveryGraceMs } },
+        startTimeoutMs: 60_000,
+      });
+      const history = new History();
+      const admin = kafkaOf(server).admin();
+      await admin.connect();
+      await admin.createTopics({ topics: [{ topic: 'ledger', numPartitions: 4 }] });
 
-    const readers = await Promise.all([
-      MqttReader.open(server, history, { name: 'reader-q1', qos: 1, protocolVersion: 5 }),
-      MqttReader.open(server, history, { name: 'reader-q2', qos: 2, protocolVersion: 5 }),
-      MqttReader.open(server, history, { name: 'reader-q2-v3', qos: 2, protocolVersion: 4 }),
-      MqttReader.open(server, history, { name: 'commuter', qos: 1, protocolVersion: 5 }),
-    ]);
-    const commuter = readers[3]!;
-    const consumer = await openGroup(server, history, group);
-    const devices = openDevices(server, history);
-    const publishers: Publisher[] = [...devices, ...openProducers(server, history)];
-    const staying = readers.filter((reader) => reader !== commuter);
+      const readers = await Promise.all([
+        MqttReader.open(server, history, { name: 'reader-q1', qos: 1, protocolVersion: 5 }),
+        MqttReader.open(server, history, { name: 'reader-q2', qos: 2, protocolVersion: 5 }),
+        MqttReader.open(server, history, { name: 'reader-q2-v3', qos: 2, protocolVersion: 4 }),
+        MqttReader.open(server, history, { name: 'commuter', qos: 1, protocolVersion: 5 }),
+      ]);
+      const commuter = readers[3]!;
+      const consumer = await openGroup(server, history, group);
+      const devices = openDevices(server, history);
+      const publishers: Publisher[] = [...devices, ...openProducers(server, history)];
+      const witnesses: Witness[] = [
+        await Wills.open(server, history),
+        new RetainedStates(server),
+        new Sessions(server),
+        await GroupOffsets.open(server, 'ledger'),
+      ];
+      const inFlight = { toServer: 0, toReaders: 0 };
+      const staying = readers.filter((reader) => reader !== commuter);
 
-    for (let kill = 0; kill < kills; kill++) {
-      const away = kill % 2 === 1;
-      if (away) await commuter.leave();
-      await moreAcknowledged(history, acknowledgedPerLife / 2);
-      devices[random.below(devices.length)]!.loseConnection();
-      staying[random.below(staying.length)]!.loseConnection();
-      await moreAcknowledged(history, acknowledgedPerLife / 2);
-      await delay(random.below(500));
-      const committed = await committedOffsets(admin);
-      const retained = history.lastAcknowledged(retainedSubject);
-      const exit = await server.kill();
-      expect(exit.signal, exit.stderr).toBe('SIGKILL');
-      await delay(random.below(300));
-      await server.start();
-      if (away) commuter.comeBack();
-      expect(await retainedNumber(server), 'the retained message').toBeGreaterThanOrEqual(retained);
-      const resumed = await committedOffsets(admin);
-      for (const [partition, offset] of committed) {
-        expect(resumed.get(partition), `committed offset of ${partition}`).toBeGreaterThanOrEqual(offset);
+      for (let kill = 0; kill < kills; kill++) {
+        const away = kill % 2 === 1;
+        if (away) await commuter.leave();
+        await moreAcknowledged(history, acknowledgedPerLife / 2);
+        devices[random.below(devices.length)]!.loseConnection();
+        staying[random.below(staying.length)]!.loseConnection();
+        await moreAcknowledged(history, acknowledgedPerLife / 2);
+        await Promise.all(witnesses.map((witness) => witness.before(kill)));
+        await delay(random.below(500));
+        const committed = await committedOffsets(admin);
+        const retained = history.lastAcknowledged(retainedSubject);
+        for (const publisher of publishers) inFlight.toServer += publisher.inFlight;
+        for (const reader of readers) inFlight.toReaders += reader.inFlight;
+        const exit = await server.kill();
+        expect(exit.signal, exit.stderr).toBe('SIGKILL');
+        await delay(random.below(300));
+        await server.start();
+        if (away) commuter.comeBack();
+        expect(await retainedNumber(server), 'the retained message').toBeGreaterThanOrEqual(retained);
+        const changed = await Promise.all(witnesses.map((witness) => witness.after(kill)));
+        expect(changed.flat(), `kill ${kill}, CRASH_SEED=${seed}`).toEqual([]);
+        const resumed = await committedOffsets(admin);
+        for (const [partition, offset] of committed) {
+          expect(resumed.get(partition), `committed offset of ${partition}`).toBeGreaterThanOrEqual(offset);
+        }
       }
-    }
-    await moreAcknowledged(history, acknowledgedPerLife);
-    await Promise.all(publishers.map((publisher) => publisher.finish()));
-    expect(publishers.flatMap(({ errors }) => errors)).toEqual([]);
+      await moreAcknowledged(history, acknowledgedPerLife);
+      await Promise.all(publishers.map((publisher) => publisher.finish()));
+      await Promise.all(witnesses.map((witness) => witness.close()));
+      expect(publishers.flatMap(({ errors }) => errors)).toEqual([]);
 
-    const names = [...readers.map((reader) => reader.name), group];
-    // If it is not so in time, the problems say what is missing.
-    await waitUntil(() => names.every((name) => history.isComplete(name)), { timeoutMs: 60_000 }).catch(
-      () => undefined,
-    );
-    await recordLog(server, history);
-    expect(history.problems(), `CRASH_SEED=${seed}`).toEqual([]);
-    // Each reader lost its connection at every kill, and found its session again every time.
-    for (const { name, sessionPresent } of readers) {
-      expect(sessionPresent, name).toEqual([false, ...sessionPresent.slice(1).map(() => true)]);
-      expect(sessionPresent.length, name).toBeGreaterThan(kills);
-    }
-    expect(await retainedNumber(server)).toBe(history.lastAcknowledged(retainedSubject));
-    await consumer.disconnect();
-    await admin.disconnect();
-    await Promise.all([...readers, ...publishers].map((client) => client.close()));
-  }, 180_000);
+      const names = [...readers.map((reader) => reader.name), group];
+      // If it is not so in time, the problems say what is missing.
+      await waitUntil(() => names.every((name) => history.isComplete(name)), { timeoutMs: 60_000 }).catch(
+        () => undefined,
+      );
+      await recordLog(server, history);
+      expect(history.problems(), `CRASH_SEED=${seed}`).toEqual([]);
+      // Kills came in the middle of exchanges of both directions.
+      expect(inFlight.toServer).toBeGreaterThan(kills);
+      expect(inFlight.toReaders).toBeGreaterThan(0);
+      // Each reader lost its connection at every kill, and found its session again every time.
+      for (const { name, sessionPresent } of readers) {
+        expect(sessionPresent, name).toEqual([false, ...sessionPresent.slice(1).map(() => true)]);
+        expect(sessionPresent.length, name).toBeGreaterThan(kills);
+      }
+      expect(await retainedNumber(server)).toBe(history.lastAcknowledged(retainedSubject));
+      await consumer.disconnect();
+      await admin.disconnect();
+      await Promise.all([...readers, ...publishers].map((client) => client.close()));
+      const seconds = Math.round((performance.now() - began) / 1000);
+      report({ kills, seconds, seed, ...history.counts(), inFlight });
+    },
+    60_000 + kills * 20_000,
+  );
 });
+
+/** For `npm run kills`, which says it in one line. */
+function report(run: object): void {
+  const path = process.env['CRASH_REPORT'];
+  if (path !== undefined) writeFileSync(path, JSON.stringify(run));
+}
 
 async function moreAcknowledged(history: History, count: number): Promise<void> {
   const before = history.acknowledgedCount();
@@ -133,16 +175,4 @@ async function retainedNumber(server: ServerProcess): Promise<number> {
   await waitUntil(() => numbers.length > 0, { what: 'a retained message' });
   await client.endAsync();
   return numbers[0]!;
-}
-
-/** Everything that the two topics hold becomes part of the history. */
-async function recordLog(server: ServerProcess, history: History): Promise<void> {
-  const log = await RecordLog.connect(server.ports.kafka);
-  for (const { partition, offset, key, value } of await log.read('mqtt')) {
-    history.store(String(key), Number(String(value)), { shard: partition, offset });
-  }
-  for (const { partition, offset, key, value } of await log.read('ledger')) {
-    history.store(`ledger/${String(key)}`, Number(String(value)), { shard: partition, offset });
-  }
-  log.close();
 }

@@ -72,6 +72,17 @@ export class History {
     return count;
   }
 
+  /** Messages of the whole run: acknowledged, found in the log, given to readers. */
+  counts(): { readonly acknowledged: number; readonly stored: number; readonly given: number } {
+    let stored = 0;
+    for (const subject of this.#subjects.values()) stored += subject.stored.length;
+    let given = 0;
+    for (const reader of this.#readers.values()) {
+      for (const numbers of reader.given.values()) given += numbers.length;
+    }
+    return { acknowledged: this.acknowledgedCount(), stored, given };
+  }
+
   /** The highest acknowledged number, -1 for none. */
   lastAcknowledged(subject: string): number {
     let last = -1;

@@ -15,4 +15,8 @@ export type { LogPlace, Promised } from './history.ts';
 export { History } from './history.ts';
 export type { NewRecord, ProduceOptions, StoredRecord } from './record-log.ts';
 export { RecordLog } from './record-log.ts';
+export type { OffsetsToCommit } from './commit-offsets.ts';
+export { commitOffsets } from './commit-offsets.ts';
+export type { SmallVolumeOptions } from './small-volume.ts';
+export { mountMissing, SmallVolume } from './small-volume.ts';
 export { SimRandom as SeededRandom } from '@robustmq/sim';

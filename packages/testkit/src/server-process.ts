@@ -130,19 +130,22 @@ export class ServerProcess {
         const match = readyLine.exec(stdout);
         if (match === null) return;
         if (match[1] === 'ready' || mayBeUnready) resolve(Number(match[2]));
-        else reject(new Error(`the server is not ready\n${stdout}`));
+        else reject(new Error('the server is not ready'));
       });
       this.#exited.then(
-        (exit) => reject(new Error(`the server ended with ${exit.code ?? exit.signal}\n${exit.stderr}`)),
+        (exit) => reject(new Error(`the server ended with ${exit.code ?? exit.signal}`)),
         reject,
       );
-      timer = setTimeout(() => reject(new Error('the server did not start in time')), startTimeoutMs);
+      timer = setTimeout(() => {
+        reject(new Error(`the server did not start in ${startTimeoutMs} ms`));
+      }, startTimeoutMs);
     });
     try {
       this.#readyMs = await ready;
     } catch (error) {
       child.kill('SIGKILL');
-      throw error;
+      const { stdout, stderr } = (await this.#exited!) as ServerExit;
+      throw new Error(`${(error as Error).message}\n${stdout}\n${stderr}`, { cause: error });
     } finally {
       clearTimeout(timer);
     }
