@@ -32,6 +32,8 @@ const packetBytesMin = 4 * 1024;
 const webSocketMargin = 64 * 1024;
 /** How often HTTP requests that are not complete are looked for, ms. */
 const incompleteCheckMs = 1000;
+/** As for TCP: a silent peer is asked by the system whether it is there. */
+const probeAfterMs = 60_000;
 
 /** The listeners for stock MQTT clients, and the sessions behind them. */
 export class MqttAdapter implements Lifecycle {
@@ -151,6 +153,8 @@ export class MqttAdapter implements Lifecycle {
       headersTimeout: connectTimeoutMs,
       requestTimeout: connectTimeoutMs,
       connectionsCheckingInterval: Math.min(incompleteCheckMs, connectTimeoutMs),
+      keepAlive: true,
+      keepAliveInitialDelay: probeAfterMs,
     };
     const http = createHttpServer(patience, (_request, response) => {
       response.writeHead(426, { 'content-type': 'text/plain', connection: 'close' });
