@@ -3,6 +3,7 @@ import { kafkaLimits, mqttLimits, processLimits } from './config-limits.ts';
 import { hostOf, loopbackHosts } from './listen-hosts.ts';
 
 const mebibyte = 1024 * 1024;
+const walPageBytes = 4096;
 const bytes = (least: number, fallback: number) => z.number().int().min(least).default(fallback);
 
 const listener = (port: number) =>
@@ -37,10 +38,10 @@ const advertised = z
 
 const storage = z
   .strictObject({
-    walFileBytes: bytes(4 * mebibyte, 32 * mebibyte).describe(
+    walFileBytes: bytes(mebibyte, 32 * mebibyte).describe(
       'One file of the write-ahead log, preallocated and recycled.',
     ),
-    walBytes: bytes(16 * mebibyte, 512 * mebibyte).describe(
+    walBytes: bytes(3 * mebibyte, 512 * mebibyte).describe(
       'All files of the write-ahead log; when they are full, publishers wait.',
     ),
     tailBytes: bytes(4 * mebibyte, 64 * mebibyte).describe(
@@ -77,6 +78,10 @@ const storage = z
   .refine(({ walFileBytes, walBytes }) => walBytes >= 3 * walFileBytes, {
     path: ['walBytes'],
     error: 'is less than three files of walFileBytes',
+  })
+  .refine(({ walFileBytes }) => walFileBytes % walPageBytes === 0, {
+    path: ['walFileBytes'],
+    error: `is no multiple of ${walPageBytes}`,
   });
 
 /** The whole configuration file. Each key has a default and a description; docs/configuration.md is made of them. */

@@ -1,4 +1,5 @@
 import { assert } from '@robustmq/core';
+import { frameBytesMax } from './frame.ts';
 import { StagingBuffer } from './staging-buffer.ts';
 
 /** Items that one frame holds at most; their table is then an eighth of it. */
@@ -21,9 +22,10 @@ export class FrameQueue {
   #head = 0;
   #waitingBytes = 0;
 
-  constructor(frameBytesMax: number) {
-    this.#filling = new StagingBuffer(frameBytesMax, frameItemsMax);
-    this.#spare = new StagingBuffer(frameBytesMax, frameItemsMax);
+  /** `gatherBytesMax`: what a frame of several items has at most. */
+  constructor(gatherBytesMax: number) {
+    this.#filling = new StagingBuffer(frameBytesMax, frameItemsMax, gatherBytesMax);
+    this.#spare = new StagingBuffer(frameBytesMax, frameItemsMax, gatherBytesMax);
   }
 
   /** Whether a frame of its own would hold an item. */

@@ -16,7 +16,7 @@ export interface WalOptions {
   /** Identity of the disk's owner; the log of another is refused. */
   uuid: JournalUuid;
   random: Random;
-  /** Bytes of a file, a multiple of 4 KiB and at least 64 KiB; below 4 MiB frames are smaller than 2 MiB; 32 MiB. */
+  /** Bytes of a file, a multiple of 4 KiB and at least 64 KiB; below 4 MiB what fills half a file begins no longer frame; 32 MiB. */
   fileBytes?: number;
   /** Bytes of all files together, at least three files; 512 MiB. */
   maxBytes?: number;

@@ -18,16 +18,19 @@ export class StagingBuffer {
   readonly #buffer: Buffer;
   readonly #itemsAt: number;
   readonly #frameBytesMax: number;
+  readonly #gatherBytesMax: number;
   readonly #lengths: Uint32Array;
   readonly #crcs: Uint32Array;
   #count = 0;
   #itemBytes = 0;
   #headerCrc = 0;
 
-  constructor(frameBytesMax: number, itemsMax: number) {
+  /** Frames of several items stay within `gatherBytesMax`; one item alone may fill `frameBytesMax`. */
+  constructor(frameBytesMax: number, itemsMax: number, gatherBytesMax = frameBytesMax) {
     this.#itemsAt = frameHeaderBytes + itemsMax * tableEntryBytes;
     this.#buffer = Buffer.allocUnsafeSlow(this.#itemsAt + frameBytesMax);
     this.#frameBytesMax = frameBytesMax;
+    this.#gatherBytesMax = gatherBytesMax;
     this.#lengths = new Uint32Array(itemsMax);
     this.#crcs = new Uint32Array(itemsMax);
   }
@@ -57,7 +60,8 @@ export class StagingBuffer {
 
   fits(bytes: number): boolean {
     const body = (this.#count + 1) * tableEntryBytes + this.#itemBytes + bytes;
-    return this.#count < this.#lengths.length && frameHeaderBytes + body <= this.#frameBytesMax;
+    const bytesMax = this.#count === 0 ? this.#frameBytesMax : this.#gatherBytesMax;
+    return this.#count < this.#lengths.length && frameHeaderBytes + body <= bytesMax;
   }
 
   /** `bytes` is the sum of the parts' lengths, and `fits(bytes)` holds. */

@@ -12,7 +12,8 @@ export interface WalPosition {
 /** One file of the ring: the same name on the disk serves many generations. */
 export class WalFile {
   readonly name: string;
-  readonly bytes: number;
+  /** Its length; a frame that is longer than a file makes it longer. */
+  bytes: number;
   readonly file: DiskFile;
   /** The generation whose frames it holds, 0 while blank. */
   generation: number;

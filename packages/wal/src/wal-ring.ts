@@ -103,8 +103,9 @@ export class WalRing {
   release(before: number): void {
     const { maxBytes, fileBytes } = this.#options;
     while (this.#live.length > 1 && this.#live[0]!.generation < before) {
-      const surplus = (this.#live.length + this.#free.length) * fileBytes > maxBytes;
+      const tooMany = (this.#live.length + this.#free.length) * fileBytes > maxBytes;
       const file = this.#live.shift()!;
+      const surplus = tooMany || file.bytes > fileBytes;
       if (surplus) this.#remove(file);
       else this.#retire(file);
     }

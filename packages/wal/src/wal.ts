@@ -306,6 +306,7 @@ export class Wal {
       this.#tell();
       await this.#roll();
       file = this.#file!;
+      await this.#lengthen(file, this.#position + staged.frameBytes);
     }
     const first = this.#taken - count + 1;
     const position = this.#position;
@@ -322,6 +323,23 @@ export class Wal {
     this.stats.items += count;
     this.stats.itemBytes += itemBytes;
     this.#growAhead(file);
+  }
+
+  /** Makes a file longer that has no room for a frame although nothing else is in it; waits for the space. */
+  async #lengthen(file: WalFile, bytes: number): Promise<void> {
+    while (file.bytes < bytes) {
+      try {
+        await file.file.pwrite('wal', Buffer.alloc(bytes - file.bytes), file.bytes);
+        file.bytes = bytes;
+      } catch (error) {
+        if ((error as RobustError).code !== 'DISK_FULL') throw error;
+        this.stats.stalls++;
+        if (this.#state === 'stopping') throw overfull();
+        if (this.#state !== 'running') throw error;
+        await new Promise<void>((resolve) => (this.#wake = resolve));
+        this.#wake = null;
+      }
+    }
   }
 
   /** Has the next file made while this one is half empty, unless a checkpoint will free one anyway. */
@@ -408,7 +426,7 @@ export class Wal {
       const chunk = chunks[at];
       const staged = new StagingBuffer((chunk?.length ?? 0) + 2 * pageBytes, 1);
       if (chunk !== undefined) staged.add([chunk], chunk.length, crc32c(chunk));
-      assert(this.#position + staged.frameBytes <= file.bytes, 'a checkpoint fits into one file');
+      await this.#lengthen(file, this.#position + staged.frameBytes);
       await this.#write(file, staged, { checkpoint: true, complete: at === frames - 1 });
     }
     this.stats.checkpoints++;
