@@ -72,6 +72,9 @@ class Game {
   /** Items up to here are safe elsewhere, which survives crashes. */
   #done = 0;
   crashes = 0;
+  /** Crashes before the log was written to again. */
+  crashesInRecovery = 0;
+  #recovering = false;
   recoveredItems = 0;
   torn = 0;
   /** Of all calls of all disks; the same for the same seed. */
@@ -90,6 +93,7 @@ class Game {
       const crashAt = random.chance(0.3) ? 1 + random.below(60) : 1 + random.below(600);
       const survivor = await this.#phase(crashAt);
       this.crashes++;
+      if (this.#recovering) this.crashesInRecovery++;
       this.trace = traced(this.trace, this.#disk.traceHash);
       this.#disk = survivor;
     }
@@ -133,6 +137,7 @@ class Game {
   async #work(disk: SimDisk, turn: () => Promise<void>): Promise<void> {
     const user = new NumberedUser();
     this.#user = user;
+    this.#recovering = true;
     const random = this.#random;
     const { wal, recovered } = await this.#open({
       disk,
@@ -191,6 +196,7 @@ class Game {
       this.#acked = base + upTo;
     });
     await wal.start();
+    this.#recovering = false;
     await this.#copy(this.#disk, wal.generation);
     const steps = 20 + random.below(200);
     for (let step = 0; step < steps; step++) {
@@ -269,6 +275,8 @@ describe('storage 2: random runs over crashes, and crashes in recovery', () => {
         const { games, traces } = await playSeeds(group, (seed) => new Game(seed).play(crashesPerGame));
         Object.assign(task.meta, { traces });
         const items = games.reduce((sum, game) => sum + game.recoveredItems, 0);
+        const again = games.reduce((sum, game) => sum + game.crashesInRecovery, 0);
+        if (games.length === 10) expect(again, 'crashes in recovery').toBeGreaterThan(0);
         expect(items).toBeGreaterThan(100 * games.length);
         expect(new Set(traces).size, 'another seed is another run').toBe(traces.length);
       },
