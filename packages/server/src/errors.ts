@@ -9,6 +9,8 @@ export type ServerErrorCode =
   | 'CONFIG_UNREADABLE'
   /** The data folder can not be made, read or written. */
   | 'DATA_FOLDER_UNUSABLE'
+  /** Metadata and journal in the data folder do not belong together, or one of them is gone. */
+  | 'DATA_FOLDER_MIXED'
   /** A listener's address can not be bound. */
   | 'LISTEN_FAILED'
   /** What the command asked of a running server failed. */
@@ -70,5 +72,14 @@ export function dataFolderUnusable(path: string, cause: unknown): RobustError<Se
     'DATA_FOLDER_UNUSABLE',
     `the data folder ${path} can not be used: ${reason}. Change it, or set dataDir to another folder.`,
     { cause },
+  );
+}
+
+/** Going on would take one's records for rubbish, or the other's for its own. */
+export function dataFolderMixed(path: string): RobustError<ServerErrorCode> {
+  return new RobustError(
+    'DATA_FOLDER_MIXED',
+    `meta and journal in ${path} do not belong together, or one of them is gone. Put back what was there, or set dataDir ` +
+      'to an empty folder and begin without any records.',
   );
 }

@@ -11,6 +11,7 @@ import { openLocalMetadata } from '@robustmq/meta';
 import type { Config } from './config-schema.ts';
 import type { RoleFolder } from './data-folder.ts';
 import { makeDataFolder, roleFolders, takeRoleFolder } from './data-folder.ts';
+import { dataFolderMixed } from './errors.ts';
 import { journalLimitsOf } from './journal-limits.ts';
 
 /** The topic that takes every name without a topic of its own (docs/semantics.md 1.1). */
@@ -67,6 +68,7 @@ async function startAll(
   const { clusterId } = metaFolder.identity;
   const journalFolder = await takeRoleFolder(join(folder, roleFolders.journal), { clusterId, nodeId });
   stops.push(() => journalFolder.release());
+  if (journalFolder.identity.clusterId !== clusterId) throw dataFolderMixed(folder);
 
   const disk = openNodeDisk({ onFatal });
   const metadata = metadataOf(metaFolder, { disk, logger, onFatal, acceptLoss: false });
@@ -75,6 +77,9 @@ async function startAll(
 
   const { bootCounter } = journalFolder.identity;
   const uuid = journalFolder.identity.uuid as JournalUuid;
+  for (const known of metadata.image.journals.values()) {
+    if (known.nodeId === nodeId && known.uuid !== uuid) throw dataFolderMixed(folder);
+  }
   const [registered] = await metadata.propose([
     { kind: 'registerJournal', journal: { nodeId, uuid, bootCounter } },
   ]);
