@@ -80,8 +80,14 @@ describe('keep alive', () => {
 
   it('mqtt defect 57: 0 means no timeout', async () => {
     const client = await broker.connect(4, { clientId: 'patient', keepAlive: 0 });
+    const { client: told, connack } = await broker.connectWith(5, { clientId: 'told', keepAlive: 0 });
     await pass(3600);
     expect(await client.settled()).toEqual([]);
+    expect(connack.properties.serverKeepAlive).toBe(3600);
+    expect(await told.settled()).toEqual([]);
+    await pass(5402);
+    expect(await client.settled()).toEqual([]);
+    expect((await told.next('disconnect')).reasonCode).toBe(0x8d);
   }, 30_000);
 
   it('waits for the answer that the broker owes', async () => {
