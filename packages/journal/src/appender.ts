@@ -70,6 +70,10 @@ export class Appender {
     for (const stream of this.#streams) stream.listener.admission(open);
   }
 
+  pressure(pressed: boolean): void {
+    for (const stream of this.#streams) stream.listener.pressure(pressed);
+  }
+
   forget(stream: Stream): void {
     this.#streams.delete(stream);
   }

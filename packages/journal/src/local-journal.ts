@@ -62,6 +62,8 @@ const slabUnits = 4;
 const idleMs = 2000;
 /** and only while more than this share of the volume is free. */
 const poolFreeShare = 0.2;
+/** Sources that paused at the bound on unwritten entries go on below this share of it. */
+const relievedShare = 0.75;
 
 export interface JournalOptions {
   readonly disk: Disk;
@@ -112,6 +114,8 @@ export class LocalJournal implements JournalClient, Lifecycle {
   #stopping: Promise<void> | null = null;
   /** Who waits for an item of the log to be durable, by its number. */
   readonly #durableWaiters: { number: number; resolve: () => void }[] = [];
+  /** Sources are told to pause. */
+  #pressed = false;
   #appendedAtIdle = 0;
   #idleSince = 0;
 
@@ -146,7 +150,10 @@ export class LocalJournal implements JournalClient, Lifecycle {
       onFatal,
       retry: () => this.#writeBehind.retry(),
       looked: () => this.#release(),
-      changed: (open) => this.#appender?.admission(open),
+      changed: (open) => {
+        this.#appender?.admission(open);
+        this.#press();
+      },
     });
     this.#writeBehind = new WriteBehind({
       store,
@@ -160,6 +167,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
       onFatal,
       onStored: () => {
         this.#release();
+        this.#press();
         cache.shrink();
         this.#admission.wrote();
       },
@@ -204,6 +212,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
     const { appender } = this.#running();
     const stream = appender.open(listener);
     if (!this.#admission.open) queueMicrotask(() => listener.admission(this.#admission.open));
+    if (this.#pressed) queueMicrotask(() => listener.pressure(this.#pressed));
     return stream;
   }
 
@@ -344,6 +353,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
     wal.onSpace(() => this.#admission.logRoom(true));
     wal.onDurable((upTo) => {
       appender.durable(upTo);
+      this.#press();
       const waiters = this.#durableWaiters;
       while (waiters.length > 0 && waiters[0]!.number <= upTo) waiters.shift()!.resolve();
     });
@@ -440,6 +450,19 @@ export class LocalJournal implements JournalClient, Lifecycle {
   #release(): void {
     const wal = this.#wal;
     if (wal !== null) wal.release(this.#store.oldestGeneration(wal.generation));
+  }
+
+  /**
+   * Holds the bound on unwritten entries: sources pause above it. Not while admission is closed: then nothing new comes,
+   * and who asks has to be told so.
+   */
+  #press(): void {
+    const { tailBytes } = this.counters;
+    const bound = this.#limits.tailBytes * (this.#pressed ? relievedShare : 1);
+    const pressed = this.#admission.open && tailBytes > bound;
+    if (pressed === this.#pressed) return;
+    this.#pressed = pressed;
+    this.#appender?.pressure(pressed);
   }
 
   /** The log is short of free files while segments pin old ones. */

@@ -205,6 +205,47 @@ describe('storage 3.5: blocks', () => {
   });
 });
 
+describe('storage 3.4: entries that are in no segment', () => {
+  it('make sources pause at their bound, until a quarter of it is written', async () => {
+    const clock = new SimClock();
+    let slow = true;
+    const latencyMs = (op: { io: string | null }): number => (slow && op.io === 'writeBehind' ? 60_000 : 0);
+    const disk = new SimDisk({ clock, latencyMs });
+    /** The disk works while this is awaited, but for what is slow. */
+    const during = async <Result>(work: Promise<Result>): Promise<Result> => {
+      let over = false;
+      void work.finally(() => (over = true));
+      while (!over) {
+        await clock.advance(1);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      return work;
+    };
+    const limits = { tailBytes: 4 << 20, walBytes: 64 << 20 };
+    const journal = await during(startJournal({ disk, clock, limits }));
+    const got = new AppendRecorder(journal);
+    const log = new TestLog(shard, 1);
+    const send = async (count: number): Promise<void> => {
+      for (let at = 0; at < count; at++) {
+        const entry = log.data(1, 1000, { bytes: 500_000 });
+        got.stream.send([entry]);
+        await got.durable(log.segment, entry.entryId);
+      }
+    };
+    await during(send(8));
+    expect([journal.counters.tailBytes < 4 << 20, got.pressed, got.admitted]).toEqual([true, false, true]);
+    await during(send(1));
+    expect([got.pressed, got.admitted, got.refusals]).toEqual([true, true, []]);
+    // Who comes now is told at once.
+    const late = new AppendRecorder(journal);
+    await late.until(() => late.pressed);
+    slow = false;
+    await clock.advance(60_000);
+    await during(got.until(() => !got.pressed));
+    expect(journal.counters.tailBytes).toBeLessThanOrEqual(3 << 20);
+  });
+});
+
 describe('storage 3.4: what waits for the log', () => {
   it('finds room as long as brokers pause their sources: 32 MiB in one turn are not refused', async () => {
     const journal = await startJournal({

@@ -180,6 +180,22 @@ describe('back-pressure', () => {
     expect(relieved).toBe(1);
   });
 
+  it('storage 3.4: sources are told, too, when the journal holds too much, and by a new stream anew', async () => {
+    await start();
+    await publishThrough(kernel, 'a/b', 'x');
+    storage.journal.press(true);
+    expect(kernel.appender.pressed).toBe(true);
+    let relieved = 0;
+    kernel.appender.whenRelieved(() => relieved++);
+    await publishThrough(kernel, 'a/b', 'x');
+    expect(relieved).toBe(0);
+    storage.journal.press(false);
+    expect([relieved, kernel.appender.pressed]).toEqual([1, false]);
+    storage.journal.press(true);
+    storage.journal.disconnect(new Error('cable'));
+    expect(kernel.appender.pressed).toBe(false);
+  });
+
   it('counts what waits for its shard to open', async () => {
     const batch = publish(kernel, 'a/b', 'x'.repeat(50_000)) as LogBatch;
     kernel.publisher.flush();

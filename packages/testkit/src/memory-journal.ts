@@ -119,6 +119,11 @@ export class MemoryJournal implements JournalClient {
     this.#stream?.listener.admission(open);
   }
 
+  /** Tells the broker whether its sources should pause. */
+  press(pressed: boolean): void {
+    this.#stream?.listener.pressure(pressed);
+  }
+
   /** Forgets the last `count` entries of a segment: they were acknowledged from memory only. */
   loseTail(segment: SegmentId, count: number): void {
     const known = this.#segments.get(segment);

@@ -397,6 +397,7 @@ export class AppendRecorder implements AppendListener {
   readonly refusals: AppendRefusal[] = [];
   readonly stream: AppendStream;
   admitted = true;
+  pressed = false;
   ended = false;
   #waiting: (() => void)[] = [];
 
@@ -433,6 +434,11 @@ export class AppendRecorder implements AppendListener {
 
   admission(open: boolean): void {
     this.admitted = open;
+    this.#wake();
+  }
+
+  pressure(pressed: boolean): void {
+    this.pressed = pressed;
     this.#wake();
   }
 

@@ -29,6 +29,7 @@ export class Appender implements AppendListener {
   #stream: AppendStream | null = null;
   #inflightBytes = 0;
   #admitting = true;
+  #journalPressed = false;
   #stopped = false;
   #beforeFlush: () => void = () => undefined;
 
@@ -59,10 +60,10 @@ export class Appender implements AppendListener {
 
   /** Sources should stop reading until `whenRelieved` calls. */
   get pressed(): boolean {
-    return this.#inflightBytes > this.#options.inflightBytesMax;
+    return this.#journalPressed || this.#inflightBytes > this.#options.inflightBytesMax;
   }
 
-  /** Calls `task` once when the bytes in flight are below half the bound. */
+  /** Calls `task` once when the bytes in flight are below half the bound, and the journal has room. */
   whenRelieved(task: () => void): void {
     this.#relieved.add(task);
   }
@@ -82,10 +83,7 @@ export class Appender implements AppendListener {
 
   gave(bytes: number): void {
     this.#inflightBytes -= bytes;
-    if (this.#relieved.size === 0 || this.#inflightBytes > this.#options.inflightBytesMax / 2) return;
-    const tasks = [...this.#relieved];
-    this.#relieved.clear();
-    for (const task of tasks) task();
+    this.#relieve();
   }
 
   /** The log has something to send; it is asked at the end of the turn. */
@@ -129,8 +127,23 @@ export class Appender implements AppendListener {
     this.#admitting = open;
   }
 
+  pressure(pressed: boolean): void {
+    this.#journalPressed = pressed;
+    this.#relieve();
+  }
+
   closed(error: Error | null): void {
     this.#stream = null;
+    // A new stream says anew how the journal does.
+    this.pressure(false);
     for (const log of [...this.#logs.values()]) log.disconnected(error);
+  }
+
+  #relieve(): void {
+    if (this.#relieved.size === 0 || this.#journalPressed) return;
+    if (this.#inflightBytes > this.#options.inflightBytesMax / 2) return;
+    const tasks = [...this.#relieved];
+    this.#relieved.clear();
+    for (const task of tasks) task();
   }
 }

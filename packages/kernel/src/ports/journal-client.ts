@@ -48,6 +48,8 @@ export interface AppendListener {
   refused(refusals: readonly AppendRefusal[]): void;
   /** Whether the journal has room for new data: admission is decided before an offset is assigned. */
   admission(open: boolean): void;
+  /** The journal takes what comes, but holds so much in memory that sources should pause until it says false. */
+  pressure(pressed: boolean): void;
   /** The stream is gone; what was not acknowledged is unknown. */
   closed(error: Error | null): void;
 }
