@@ -5,6 +5,7 @@ import type { AnswerTurn } from './answer-turn.ts';
 import type { GroupCoordinator } from './groups/coordinator.ts';
 import type { GroupLimits } from './groups/group.ts';
 import type { KafkaCounters } from './metrics.ts';
+import type { ProduceDeadlines } from './produce-deadlines.ts';
 
 export interface KafkaOptions extends ListenAddress {
   /** What clients are told to connect to; default: the first host and the port that are bound. */
@@ -45,6 +46,7 @@ export interface KafkaContext extends KafkaModules {
   readonly counters: KafkaCounters;
   readonly groups: GroupCoordinator;
   readonly answers: AnswerTurn;
+  readonly produceDeadlines: ProduceDeadlines;
   /** The advertised address. */
   broker(): { nodeId: number; host: string; port: number };
 }

@@ -10,6 +10,7 @@ import { GroupCoordinator } from './groups/coordinator.ts';
 import { handlerOf } from './handlers/index.ts';
 import { createKafkaCounters } from './metrics.ts';
 import type { KafkaCounters } from './metrics.ts';
+import { ProduceDeadlines } from './produce-deadlines.ts';
 
 /** Connections are looked at this often, or twice in the shortest time that one may take. */
 const overdueCheckMs = 10_000;
@@ -26,11 +27,13 @@ export class KafkaAdapter implements Lifecycle {
   readonly #connections = new Set<Connection>();
   #listener: OpenListener | null = null;
   readonly #overdue: Pulse;
+  readonly #produceDeadlines: ProduceDeadlines;
 
   constructor(options: KafkaOptions, modules: KafkaModules) {
     this.#options = options;
     this.#modules = modules;
     this.#groups = new GroupCoordinator(modules, options.groups);
+    this.#produceDeadlines = new ProduceDeadlines(modules.clock);
     this.#limits = {
       idleMs: options.idleMs ?? 600_000,
       partialRequestMs: options.partialRequestMs ?? 30_000,
@@ -82,6 +85,7 @@ export class KafkaAdapter implements Lifecycle {
     });
     await closed;
     timer.cancel();
+    this.#produceDeadlines.stop();
   }
 
   #accept(socket: Socket, context: KafkaContext): void {
@@ -108,6 +112,7 @@ export class KafkaAdapter implements Lifecycle {
       counters: this.counters,
       groups: this.#groups,
       answers: new AnswerTurn(),
+      produceDeadlines: this.#produceDeadlines,
       broker: () => ({ nodeId: this.#options.nodeId, ...this.address() }),
     };
   }

@@ -171,7 +171,7 @@ export async function produceTo(
 ): Promise<{ errorCode: number; baseOffset: number }> {
   const answer = await client.send(produce, version, {
     acks,
-    timeoutMs: 1000,
+    timeoutMs: 30_000,
     topicData: [{ name: topic, partitionData: [{ index: partition, records }] }],
   });
   const { errorCode, baseOffset } = answer.responses[0]!.partitionResponses[0]!;

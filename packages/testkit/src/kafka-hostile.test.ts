@@ -167,7 +167,7 @@ it('a connection that is paused for two reasons goes on when both are over: it s
   const relieved: (() => void)[] = [];
   const produceRequest = (): Buffer => {
     const topicData = [{ name: 't', partitionData: [{ index: 0, records: batchOf(['x']) }] }];
-    return requestBytes(produce, 9, { acks: -1, timeoutMs: 1000, topicData });
+    return requestBytes(produce, 9, { acks: -1, timeoutMs: 30_000, topicData });
   };
   const raw = await RawKafka.connect(kafka.kafka);
   kafka.storage.journal.hold();

@@ -184,7 +184,7 @@ describe('produce refuses', () => {
 
   it('a transactional id', async () => {
     const topicData = [{ name: await newTopic(), partitionData: [{ index: 0, records: good }] }];
-    const asked = { transactionalId: 'x', acks: -1, timeoutMs: 1, topicData };
+    const asked = { transactionalId: 'x', acks: -1, timeoutMs: 30_000, topicData };
     const answer = await kafka.client.send(produce, 9, asked);
     const { errorCode } = answer.responses[0]!.partitionResponses[0]!;
     expect(errorCode).toBe(errorCodes.TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
@@ -200,7 +200,7 @@ describe('produce refuses', () => {
     ];
     const answer = await kafka.client.send(produce, 9, {
       acks: -1,
-      timeoutMs: 1,
+      timeoutMs: 30_000,
       topicData: [{ name, partitionData }],
     });
     expect(answer.responses[0]!.partitionResponses).toMatchObject([
@@ -208,6 +208,50 @@ describe('produce refuses', () => {
       { errorCode: errorCodes.UNKNOWN_TOPIC_OR_PARTITION },
       { errorCode: errorCodes.UNKNOWN_TOPIC_OR_PARTITION },
       { errorCode: errorCodes.INVALID_RECORD },
+    ]);
+  });
+});
+
+describe('the timeout of a request', () => {
+  /** Produces three records of a producer, to be stored within so many ms. */
+  async function within(topic: string, timeoutMs: number, partition = 0): Promise<[number, number]> {
+    const records = batchOf(['a', 'b', 'c'], { producerId: 4242, producerEpoch: 0, baseSequence: 0 });
+    const partitionData = [{ index: partition, records }];
+    const topicData = [{ name: topic, partitionData }];
+    const answer = await kafka.client.send(produce, 9, { acks: -1, timeoutMs, topicData });
+    const { errorCode, baseOffset } = answer.responses[0]!.partitionResponses[0]!;
+    return [errorCode, baseOffset];
+  }
+
+  it('is kept to: what is not stored by then is answered as timed out, and repeated it is there once', async () => {
+    const topic = await newTopic();
+    expect((await produceTo(kafka.client, topic, good)).baseOffset).toBe(0);
+    const { journal } = kafka.storage;
+    journal.hold();
+    const since = performance.now();
+    expect(await within(topic, 300)).toEqual([errorCodes.REQUEST_TIMED_OUT, -1]);
+    expect(performance.now() - since).toBeGreaterThanOrEqual(300);
+    // One that waits longer is answered with the same batch when that is stored.
+    const again = within(topic, 30_000);
+    journal.release();
+    expect(await again).toEqual([0, 3]);
+    expect(await highWatermark(topic)).toBe(6);
+  });
+
+  it('of one partition leaves the answer of the others as they are', async () => {
+    const topic = await newTopic();
+    await produceTo(kafka.client, topic, good);
+    kafka.storage.journal.hold();
+    const partitionData = [
+      { index: 0, records: good },
+      { index: 7, records: good },
+    ];
+    const topicData = [{ name: topic, partitionData }];
+    const answer = await kafka.client.send(produce, 9, { acks: 1, timeoutMs: 1, topicData });
+    kafka.storage.journal.release();
+    expect(answer.responses[0]!.partitionResponses.map(({ errorCode }) => errorCode)).toEqual([
+      errorCodes.REQUEST_TIMED_OUT,
+      errorCodes.UNKNOWN_TOPIC_OR_PARTITION,
     ]);
   });
 });
@@ -373,7 +417,7 @@ describe('requests that overlap', () => {
       for (let sequence = 0; sequence < many; sequence++) {
         const records = batchOf(['x'], idempotent(200, sequence));
         const topicData = [{ name: topic, partitionData: [{ index: 0, records }] }];
-        raw.send(requestBytes(produce, 9, { acks: -1, timeoutMs: 1000, topicData }, sequence));
+        raw.send(requestBytes(produce, 9, { acks: -1, timeoutMs: 30_000, topicData }, sequence));
         if (sequence % 7 === round) raw.send(requestBytes(metadata, 9, { topics: [{ name: topic }] }, 1000));
         if (sequence % 5 === 0) await new Promise((resolve) => setImmediate(resolve));
       }
@@ -392,7 +436,7 @@ describe('requests that overlap', () => {
   it('may hold 100,000 batches for one partition; others are served meanwhile', async () => {
     const topic = await newTopic();
     const partitionData = Array.from({ length: 100_000 }, () => ({ index: 0, records: batchOf(['x']) }));
-    const asked = { acks: -1, timeoutMs: 1000, topicData: [{ name: topic, partitionData }] };
+    const asked = { acks: -1, timeoutMs: 30_000, topicData: [{ name: topic, partitionData }] };
     const other = await RawKafka.connect(kafka.kafka);
     const storm = kafka.client.send(produce, 9, asked);
     other.send(requestBytes(apiVersions, 0, {}, 3));
@@ -411,7 +455,7 @@ describe('a topic with the time of append', () => {
     const records = batchOf(['x'], { timestamps: [Date.now() + 24 * hour] });
     const from = Date.now();
     const topicData = [{ name: topic, partitionData: [{ index: 0, records }] }];
-    const answer = await kafka.client.send(produce, 9, { acks: -1, timeoutMs: 1, topicData });
+    const answer = await kafka.client.send(produce, 9, { acks: -1, timeoutMs: 30_000, topicData });
     const { logAppendTimeMs } = answer.responses[0]!.partitionResponses[0]!;
     expect(logAppendTimeMs).toBeGreaterThanOrEqual(from);
     const stored = (await fetchFrom(kafka.client, topic, 0)).records!;

@@ -74,7 +74,7 @@ function dataRequests(topic: string, topicId: string): Sample[] {
       body: (version) => {
         const named = version >= 13 ? { topicId } : { name: topic };
         const partitionData = [{ index: 0, records }];
-        return { acks: -1, timeoutMs: 1000, topicData: [{ ...named, partitionData }] };
+        return { acks: -1, timeoutMs: 30_000, topicData: [{ ...named, partitionData }] };
       },
     },
     {

@@ -21,6 +21,7 @@ import {
   validateBatch,
 } from '@robustmq/record';
 import type { KafkaContext, Request } from '../adapter.ts';
+import type { OpenCall, ProduceDeadlines } from '../produce-deadlines.ts';
 import { later } from '../adapter.ts';
 import { errorNumber } from '../error-map.ts';
 import { findTopic, missingTopic, shardOf } from '../partitions.ts';
@@ -44,14 +45,17 @@ class PartitionAppend implements BatchListener {
   logAppendTimeMs = -1;
   readonly #call: ProduceCall;
   #shard: Shard | null = null;
+  #open = true;
 
   constructor(call: ProduceCall, index: number) {
     this.#call = call;
     this.index = index;
   }
 
-  goesTo(shard: Shard): void {
+  /** False when the request was answered already: the client has been told that nobody knows. */
+  goesTo(shard: Shard): boolean {
     this.#shard = shard;
+    return !this.#call.answered;
   }
 
   settled(batch: LogBatch, error: RobustError | null): void {
@@ -60,30 +64,56 @@ class PartitionAppend implements BatchListener {
   }
 
   committed(baseOffset: number): void {
+    if (!this.#open) return;
+    this.#open = false;
     this.baseOffset = baseOffset;
     this.logStartOffset = this.#shard!.startOffset;
     this.#call.release();
   }
 
   fail(errorCode: ErrorNumber): void {
+    if (!this.#open) return;
+    this.#open = false;
     this.errorCode = errorCode;
     this.#call.failed = true;
     this.#call.release();
   }
 }
 
-/** A request and the answer under construction; given when every partition is settled. */
-class ProduceCall {
+/**
+ * A request and the answer under construction; given when every partition is settled, or when the client's timeout is
+ * over: what was appended by then goes on, and those who can repeat it safely do so with the same sequence.
+ */
+class ProduceCall implements OpenCall {
+  readonly dueAt: number;
   readonly #request: Request;
   readonly #acks: number;
+  readonly #deadlines: ProduceDeadlines;
   readonly #topics: { name: string; topicId: string; partitionResponses: PartitionAppend[] }[] = [];
   /** Partitions that are not settled, and one for the walk over the request. */
   #open = 1;
   failed = false;
 
-  constructor(request: Request, acks: number) {
+  constructor(request: Request, asked: { acks: number; timeoutMs: number }, deadlines: ProduceDeadlines) {
     this.#request = request;
-    this.#acks = acks;
+    this.#acks = asked.acks;
+    this.#deadlines = deadlines;
+    this.dueAt = deadlines.dueIn(asked.timeoutMs);
+  }
+
+  get answered(): boolean {
+    return this.#open === 0;
+  }
+
+  /** The request was walked to its end: from now on it is answered when the last partition is, or at its deadline. */
+  walked(): void {
+    if (this.#open > 1 && this.#acks !== 0) this.#deadlines.add(this);
+    this.release();
+  }
+
+  expire(): void {
+    for (const { partitionResponses } of this.#topics)
+      for (const partition of partitionResponses) partition.fail(errorCodes.REQUEST_TIMED_OUT);
   }
 
   partition(topicIndex: number, named: { name: string; id: string }, index: number): PartitionAppend {
@@ -98,6 +128,7 @@ class ProduceCall {
 
   release(): void {
     if (--this.#open > 0) return;
+    this.#deadlines.remove(this);
     const request = this.#request;
     if (this.#acks !== 0) {
       const responses: TopicAnswer[] = this.#topics;
@@ -113,9 +144,9 @@ class ProduceCall {
 export function handleProduce(context: KafkaContext, request: Request): typeof later {
   const { apiVersion, frame, bodyStart } = request;
   cursor.open(apiVersion, frame, bodyStart);
-  const { acks, transactionalId } = cursor;
+  const { acks, timeoutMs, transactionalId } = cursor;
   const refused = requestError(acks, transactionalId);
-  const call = new ProduceCall(request, acks);
+  const call = new ProduceCall(request, { acks, timeoutMs }, context.produceDeadlines);
   while (cursor.next()) {
     const named = { name: cursor.topicName, id: cursor.topicId, byId: cursor.byId };
     const partition = call.partition(cursor.topicIndex, named, cursor.partitionIndex);
@@ -134,7 +165,7 @@ export function handleProduce(context: KafkaContext, request: Request): typeof l
     if (shard instanceof Promise) void shard.then((opened) => append(context, opened, records, partition));
     else append(context, shard, records, partition);
   }
-  call.release();
+  call.walked();
   return later;
 }
 
@@ -160,7 +191,7 @@ function append(
     partition.fail(problem);
     return;
   }
-  partition.goesTo(shard);
+  if (!partition.goesTo(shard)) return;
   const { start, end } = records;
   // A small batch must not keep the whole read buffer alive, nor be patched in a buffer that others share.
   const owned = end - start < 16 * 1024;
