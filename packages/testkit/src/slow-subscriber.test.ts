@@ -1,0 +1,288 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { fetch as fetchApi, metadata } from '@robustmq/kafka-codec';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { memoryOf, metricOf, printFigures, quantile, RawPeer, resetPeak } from './hostile-siege.ts';
+import { KafkaClient } from './kafka-client.ts';
+import { batchOf, produceTo, requestBytes } from './kafka-fixture.ts';
+import { MqttClient } from './mqtt-client.ts';
+import { ServerProcess } from './server-process.ts';
+import { waitUntil } from './wait-until.ts';
+
+// A real process under load, on a machine that other tests use too.
+vi.setConfig({ testTimeout: 600_000, hookTimeout: 60_000 });
+
+/** Length of one measurement; `SLOW_SUBSCRIBER_SECONDS=30` for figures worth quoting. */
+const seconds = Number(process.env['SLOW_SUBSCRIBER_SECONDS'] ?? 2);
+const rounds = 2;
+/** Publishes that wait for their acknowledgement at one time. */
+const windowMax = 64;
+const mebibyte = 1024 * 1024;
+const stalledMs = 3000;
+const topic = 'load';
+
+let server: ServerProcess;
+
+beforeAll(async () => {
+  server = await ServerProcess.start({
+    config: { storage: { tailBytes: 8 * mebibyte, blockCacheBytes: 8 * mebibyte } },
+  });
+});
+
+afterAll(async () => {
+  await server[Symbol.asyncDispose]();
+});
+
+/** What the others got, and the resident memory of the server at its highest meanwhile. */
+interface Measured {
+  readonly perSecond: number;
+  readonly p99Ms: number;
+  readonly peakMib: number;
+}
+
+/** A publisher at QoS 1 that keeps its window full, and a subscriber that acknowledges at once. */
+class Load {
+  #sent = 0;
+  #running = true;
+  #broken = false;
+  readonly #latencies: number[] = [];
+  readonly #publisher: MqttClient;
+  readonly #subscriber: MqttClient;
+  readonly #sentAt: number[] = [];
+  #acknowledged = 0;
+  readonly #payloadBytes: number;
+
+  private constructor(publisher: MqttClient, subscriber: MqttClient, payloadBytes: number) {
+    this.#publisher = publisher;
+    this.#subscriber = subscriber;
+    this.#payloadBytes = payloadBytes;
+    const broken = (): void => {
+      this.#broken = this.#running;
+    };
+    subscriber.listen((packet) => {
+      if (packet.type !== 'publish') return;
+      const number = Number(Buffer.from(packet.payload.subarray(0, 12)).toString());
+      this.#latencies.push(performance.now() - this.#sentAt[number]!);
+      subscriber.ack('puback', packet.packetId);
+    }, broken);
+    publisher.listen((packet) => {
+      if (packet.type !== 'puback') return;
+      this.#acknowledged++;
+      this.#fill();
+    }, broken);
+  }
+
+  static async start(port: number, payloadBytes = 1024): Promise<Load> {
+    const { client: publisher } = await MqttClient.connect(port, 5, { clientId: 'load-publisher' });
+    const { client: subscriber } = await MqttClient.connect(port, 5, { clientId: 'load-subscriber' });
+    await subscriber.subscribe(topic, 1);
+    const load = new Load(publisher, subscriber, payloadBytes);
+    load.#fill();
+    return load;
+  }
+
+  /** Messages sent so far; each holds its number. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  /** Deliveries a second, and their 99th percentile from publish to delivery, of the next seconds. */
+  async measure(): Promise<Measured> {
+    this.#latencies.length = 0;
+    resetPeak(server.pid);
+    const since = performance.now();
+    await delay(seconds * 1000);
+    if (this.#broken) throw new Error('a connection of the others was closed');
+    const elapsed = performance.now() - since;
+    return {
+      perSecond: (this.#latencies.length * 1000) / elapsed,
+      p99Ms: quantile(this.#latencies, 0.99),
+      peakMib: memoryOf(server.pid).peakMib,
+    };
+  }
+
+  /** Resolves when everything sent is acknowledged. */
+  async stop(): Promise<void> {
+    this.#running = false;
+    await waitUntil(() => this.#acknowledged === this.#sent);
+    this.#publisher.drop();
+    this.#subscriber.drop();
+  }
+
+  #fill(): void {
+    while (this.#running && this.#sent - this.#acknowledged < windowMax) {
+      const number = this.#sent++;
+      this.#sentAt[number] = performance.now();
+      const payload = `${number}`.padEnd(12).padEnd(this.#payloadBytes, 'x');
+      this.#publisher.publish({ topic, qos: 1, packetId: (number % 60_000) + 1, payload });
+    }
+  }
+}
+
+const kept = { cleanStart: false, properties: { sessionExpiry: 3600 } };
+
+/** Subscribes while messages flow, and then reads nothing more. */
+async function stall(client: MqttClient, qos: 0 | 1): Promise<void> {
+  const answered = new Promise<void>((resolve) => {
+    client.listen(
+      ({ type }) => {
+        if (type !== 'suback') return;
+        client.stall();
+        resolve();
+      },
+      () => undefined,
+    );
+  });
+  client.send({
+    type: 'subscribe',
+    packetId: 1,
+    subscriptions: [{ filter: topic, qos, noLocal: false, retainAsPublished: false, retainHandling: 0 }],
+    properties: {},
+  });
+  await answered;
+}
+
+/** The numbers that a subscriber gets, up to `last`, each acknowledged. */
+async function numbersUpTo(client: MqttClient, last: number): Promise<number[]> {
+  const numbers: number[] = [];
+  const done = new Promise<void>((resolve, reject) => {
+    client.listen(
+      (packet) => {
+        if (packet.type !== 'publish') return;
+        client.ack('puback', packet.packetId);
+        numbers.push(Number(Buffer.from(packet.payload.subarray(0, 12)).toString()));
+        if (numbers.at(-1) === last) resolve();
+      },
+      () => reject(new Error('the connection was closed')),
+    );
+  });
+  await done;
+  return numbers;
+}
+
+/** Each number once, in order of its first copy. */
+function firsts(numbers: readonly number[]): number[] {
+  return [...new Set(numbers)];
+}
+
+function range(from: number, to: number): number[] {
+  return Array.from({ length: to - from }, (_, at) => from + at);
+}
+
+describe('a subscriber that stops reading', () => {
+  it('costs the others nothing: their rate, their p99 and the memory of the server, with and without it', async () => {
+    const without: Measured[] = [];
+    const beside: Measured[] = [];
+    const load = await Load.start(server.ports.mqtt);
+    await load.measure();
+    for (let round = 0; round < rounds; round++) {
+      without.push(await load.measure());
+      const { client: slow } = await MqttClient.connect(server.ports.mqtt, 5, { clientId: 'slow', ...kept });
+      const { client: full } = await MqttClient.connect(server.ports.mqtt, 4, { clientId: 'full' });
+      await stall(slow, 1);
+      await stall(full, 0);
+      const dropped = await metricOf(server, 'robustmq_mqtt_dropped_full_total');
+      const isFull = async (): Promise<boolean> =>
+        (await metricOf(server, 'robustmq_mqtt_dropped_full_total')) > dropped;
+      await waitUntil(isFull, { timeoutMs: 60_000 });
+      beside.push(await load.measure());
+      slow.drop();
+      full.drop();
+      await waitUntil(async () => (await metricOf(server, 'robustmq_mqtt_connections')) === 2);
+      const ended = await MqttClient.connect(server.ports.mqtt, 5, { clientId: 'slow', cleanStart: true });
+      await ended.client.disconnect();
+    }
+    await load.stop();
+    // The best of each: what else the machine does only makes a round worse.
+    const rate = (of: readonly Measured[]): number => Math.max(...of.map(({ perSecond }) => perSecond));
+    const p99 = (of: readonly Measured[]): number => Math.min(...of.map(({ p99Ms }) => p99Ms));
+    const peak = (of: readonly Measured[]): number => Math.max(...of.map(({ peakMib }) => peakMib));
+    const figures = {
+      perSecondWithout: rate(without),
+      perSecondBeside: rate(beside),
+      p99MsWithout: p99(without),
+      p99MsBeside: p99(beside),
+      peakMibWithout: peak(without),
+      peakMibBeside: peak(beside),
+    };
+    printFigures('a subscriber that stops reading', figures);
+    expect(figures.perSecondBeside).toBeGreaterThan(figures.perSecondWithout * 0.5);
+    expect(figures.p99MsBeside).toBeLessThan(figures.p99MsWithout * 3 + 50);
+    expect(figures.peakMibBeside).toBeLessThan(figures.peakMibWithout + 48);
+  });
+
+  it('finds all its QoS 1 messages in order when it comes back, whether it left or was closed for it', async () => {
+    await using impatient = await ServerProcess.start({
+      config: { mqtt: { stalledMs, unsentBytesMax: 64 * 1024 } },
+    });
+    const port = impatient.ports.mqtt;
+    for (const leaves of [true, false]) {
+      const { client: slow } = await MqttClient.connect(port, 5, { clientId: 'back', ...kept });
+      await stall(slow, 1);
+      // What its window holds is more than the system's buffers do.
+      const load = await Load.start(port, 16 * 1024);
+      const stalled = await metricOf(impatient, 'robustmq_mqtt_connections_stalled_total');
+      if (leaves) {
+        // More than its window holds, so that it has left the live path.
+        await waitUntil(() => load.sent > 2500, { timeoutMs: 60_000 });
+        slow.drop();
+      } else {
+        await waitUntil(
+          async () => (await metricOf(impatient, 'robustmq_mqtt_connections_stalled_total')) > stalled,
+          { timeoutMs: 60_000 },
+        );
+      }
+      await load.stop();
+      const { client: back, connack } = await MqttClient.connect(port, 5, { clientId: 'back', ...kept });
+      expect(connack.sessionPresent).toBe(true);
+      const numbers = await numbersUpTo(back, load.sent - 1);
+      // What it had not acknowledged comes again; what it never got comes once; nothing is missing.
+      expect(firsts(numbers)).toEqual(range(0, load.sent));
+      await back.disconnect(0);
+    }
+  });
+});
+
+describe('many that stop reading', () => {
+  const stalledClients = 50;
+
+  it(`${stalledClients} subscribers and 20 Kafka consumers hold no more than their bounds`, async () => {
+    const { kafka } = server.ports;
+    const producer = await KafkaClient.connect({ host: '127.0.0.1', port: kafka });
+    const named = { topics: [{ name: 'wide' }] };
+    await waitUntil(async () => (await producer.send(metadata, 9, named)).topics[0]!.errorCode === 0);
+    for (let at = 0; at < 8; at++) await produceTo(producer, 'wide', batchOf(['x'.repeat(500_000)]));
+    const load = await Load.start(server.ports.mqtt);
+    const alone = await load.measure();
+    const before = memoryOf(server.pid).residentMib;
+    const stalled: MqttClient[] = [];
+    for (let at = 0; at < stalledClients; at++) {
+      const { client } = await MqttClient.connect(server.ports.mqtt, 5, { clientId: `stalled${at}` });
+      await stall(client, at % 2 === 0 ? 0 : 1);
+      stalled.push(client);
+    }
+    const partitions = [{ partition: 0, fetchOffset: 0, partitionMaxBytes: 64 * mebibyte }];
+    const asked = { maxWaitMs: 0, minBytes: 1, maxBytes: 64 * mebibyte };
+    const wanted = requestBytes(fetchApi, 11, { ...asked, topics: [{ topic: 'wide', partitions }] });
+    const consumers = await Promise.all(Array.from({ length: 20 }, () => RawPeer.open(kafka)));
+    for (const consumer of consumers) {
+      consumer.socket.pause();
+      for (let at = 0; at < 5; at++) consumer.send(wanted);
+    }
+    const beside = await load.measure();
+    const more = await load.measure();
+    const growthMib = Math.max(beside.peakMib, more.peakMib) - before;
+    const figures = {
+      perSecondWithout: alone.perSecond,
+      perSecondBeside: Math.max(beside.perSecond, more.perSecond),
+      growthMib,
+    };
+    printFigures(`${stalledClients} subscribers and 20 Kafka consumers that stop reading`, figures);
+    // 1 MiB each for subscribers, one answer each for consumers, whose batches are shared.
+    expect(growthMib).toBeLessThan(stalledClients * 1.25 + 20 * 4 + 48);
+    expect(figures.perSecondBeside).toBeGreaterThan(alone.perSecond * 0.25);
+    for (const client of stalled) client.drop();
+    for (const consumer of consumers) consumer.drop();
+    await load.stop();
+    producer.close();
+  });
+});
