@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { access, mkdir } from 'node:fs/promises';
+import { access, mkdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { FolderIdentity, FolderLock } from '@robustmq/core';
 import { RobustError, systemRandom } from '@robustmq/core';
@@ -17,18 +17,47 @@ export interface RoleFolder {
 /** Makes the data folder where it is missing, so that a power cut does not take its name. Throws DATA_FOLDER_UNUSABLE. */
 export async function makeDataFolder(path: string): Promise<void> {
   try {
-    const first = await mkdir(path, { recursive: true, mode: 0o700 });
-    if (first !== undefined) {
-      const above = dirname(first);
-      for (let parent = dirname(path); ; parent = dirname(parent)) {
-        await syncDirectory(parent);
-        if (parent === above || parent === dirname(parent)) break;
-      }
+    for (const folder of await missingFolders(path)) {
+      await makeFolder(folder);
+      await syncDirectory(dirname(folder));
     }
     await access(path, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     throw dataFolderUnusable(path, error);
   }
+}
+
+/**
+ * The folders of a path that are not there, topmost first. Node's recursive `mkdir` is not asked: below a folder that
+ * takes no others, such as /proc, it tries for ever.
+ */
+async function missingFolders(path: string): Promise<string[]> {
+  const missing: string[] = [];
+  for (let folder = path; !(await exists(folder)); folder = dirname(folder)) missing.unshift(folder);
+  return missing;
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    if ((await stat(path)).isDirectory()) return true;
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return false;
+    throw error;
+  }
+  throw Object.assign(new Error(`${path} is a file`), { code: 'ENOTDIR' });
+}
+
+/** Another process may make the same one: which of them has it is for the lock to say. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    if (!isCode(error, 'EEXIST')) throw error;
+  }
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return (error as NodeJS.ErrnoException).code === code;
 }
 
 /** The folders of the roles in the data folder. */

@@ -65,8 +65,8 @@ export function dataFolderUnusable(path: string, cause: unknown): RobustError<Se
       ? 'this user may not read and write it'
       : code === 'EEXIST' || code === 'ENOTDIR'
         ? 'it, or what it lies in, is a file'
-        : code === 'EROFS'
-          ? 'it is on a read-only file system'
+        : code === 'EROFS' || code === 'ENOENT'
+          ? 'it is on a file system that takes no new folders'
           : (cause as Error).message;
   return new RobustError(
     'DATA_FOLDER_UNUSABLE',
