@@ -158,10 +158,14 @@ export class ServerProcess {
 
   /** Sends the signal and waits for the end. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<ServerExit> {
-    const exited = this.#exited;
-    if (exited === null) throw new Error('the server does not run');
     this.#child?.kill(signal);
-    const exit = await exited;
+    return this.ended();
+  }
+
+  /** Waits for the end that the process comes to by itself. */
+  async ended(): Promise<ServerExit> {
+    if (this.#exited === null) throw new Error('the server does not run');
+    const exit = await this.#exited;
     this.#child = null;
     this.#exited = null;
     return exit;
