@@ -1,0 +1,103 @@
+import { parseArgs } from 'node:util';
+import { runCampaign } from './campaign.ts';
+import type { CampaignResult } from './campaign.ts';
+import type { FuzzTarget } from './target.ts';
+import { allTargets, shared } from './targets.ts';
+
+const help = `npm run fuzz -- [options]
+
+Mutates valid traffic and gives it to the MQTT and the Kafka codec, to the decoders of record batches and of the
+write-ahead log, and to a running server with a healthy client beside.
+
+  --sequences N   sequences in all (100000)
+  --seed N        everything follows from it (a new one)
+  --only TEXT     targets whose name has the text; more of them apart by commas
+  --list          the names of the targets
+
+Ends with one line that says whether all held, and with exit code 0 if so.`;
+
+const progressMs = 5000;
+const seedMax = 2 ** 31;
+
+const { values: options } = parseArgs({
+  options: {
+    sequences: { type: 'string', default: '100000' },
+    seed: { type: 'string', default: String(Math.floor(Math.random() * seedMax)) },
+    only: { type: 'string', default: '' },
+    list: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+});
+
+if (options.help) console.log(help);
+else process.exitCode = (await run(natural(options.sequences), natural(options.seed))) ? 0 : 1;
+
+async function run(sequences: number, seed: number): Promise<boolean> {
+  const all = await allTargets();
+  const rejections: string[] = [];
+  process.on(
+    'unhandledRejection',
+    (reason) => void rejections.push(`a rejection nobody handled: ${String(reason)}`),
+  );
+  const wanted = options.only.split(',');
+  const targets = all.filter(({ name }) => wanted.some((text) => name.includes(text)));
+  const results: CampaignResult[] = [];
+  const said: string[] = [];
+  if (options.list) for (const { name } of all) console.log(name);
+  else {
+    const shares = shared(sequences, targets);
+    for (const [index, target] of targets.entries()) {
+      const onProgress = progressOf(target, shares[index]!);
+      results.push(await runCampaign({ target, sequences: shares[index]!, seed, onProgress }));
+    }
+  }
+  for (const target of all) await target.stop().catch((error: unknown) => void said.push(String(error)));
+  return options.list || verdict(results, { targets, said: [...said, ...rejections], seed });
+}
+
+function progressOf(target: FuzzTarget, sequences: number): (done: number) => void {
+  const from = performance.now();
+  let last = from;
+  return (done) => {
+    const now = performance.now();
+    if (done < sequences && now - last < progressMs) return;
+    last = now;
+    const rate = Math.round((done * 1000) / (now - from));
+    console.log(`${target.name}: ${done} of ${sequences}, ${rate} a second, ${grown(target)} MiB grown`);
+  };
+}
+
+interface Ended {
+  readonly targets: readonly FuzzTarget[];
+  /** What the server said of errors, and what nobody caught. */
+  readonly said: readonly string[];
+  readonly seed: number;
+}
+
+function verdict(results: readonly CampaignResult[], { targets, said, seed }: Ended): boolean {
+  const failures = [...results.flatMap((result) => result.failures), ...said];
+  for (const failure of failures) console.error(failure);
+  const sum = (of: (result: CampaignResult) => number): number =>
+    results.reduce((all, each) => all + of(each), 0);
+  const most = (of: (target: FuzzTarget) => number): number => Math.max(0, ...targets.map(of));
+  const parts = [
+    `${sum((result) => result.sequences)} sequences in ${Math.round(sum((result) => result.seconds))} s`,
+    `${failures.length} crashes`,
+    `at most ${most((target) => target.measures.slowestMs).toFixed(1)} ms an input`,
+    `healthy clients waited ${Math.round(most((target) => target.measures.healthyMs))} ms at most`,
+    `memory grew by ${most(grown)} MiB at most`,
+    `seed ${seed}`,
+  ];
+  console.log(`fuzz ${failures.length === 0 ? 'held' : 'FAILED'}: ${parts.join(', ')}`);
+  return failures.length === 0;
+}
+
+function grown({ measures }: FuzzTarget): number {
+  return Math.round(measures.grownBytes / 1024 / 1024);
+}
+
+function natural(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw new Error(`${text} is not a whole number`);
+  return value;
+}

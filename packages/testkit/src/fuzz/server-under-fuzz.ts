@@ -1,0 +1,52 @@
+import { adminRequest } from '../admin-request.ts';
+import { ServerProcess } from '../server-process.ts';
+
+/** A leak of objects ends the process before it fills the machine, MiB. */
+const heapMiB = 256;
+
+/** Configuration of a server that is fuzzed: what clients leave behind is gone soon, and there is little room for it. */
+const config = {
+  mqtt: { sessionExpiryMax: 2, connectTimeoutMs: 3000 },
+  kafka: { partialRequestMs: 3000, groupInitialDelayMs: 0, requestBytesMax: 8 * 1024 * 1024 },
+  topics: { autoCreateMax: 20, autoCreateShards: 1, defaultRetentionBytes: 1024 * 1024 },
+  storage: { tailBytes: 8 * 1024 * 1024, blockCacheBytes: 4 * 1024 * 1024, indexCacheBytes: 1024 * 1024 },
+  log: { level: 'error' },
+};
+
+/** The built server as a process of its own, and what can be seen of it from outside. */
+export class ServerUnderFuzz {
+  readonly server: ServerProcess;
+
+  private constructor(server: ServerProcess) {
+    this.server = server;
+  }
+
+  static async start(): Promise<ServerUnderFuzz> {
+    const env = { NODE_OPTIONS: `--max-old-space-size=${heapMiB}` };
+    return new ServerUnderFuzz(await ServerProcess.start({ config, env }));
+  }
+
+  get alive(): boolean {
+    try {
+      return process.kill(this.server.pid, 0);
+    } catch {
+      return false;
+    }
+  }
+
+  /** Ends the server; what it said of errors, and how it ended if not as told. */
+  async stop(): Promise<string> {
+    const { code, stderr } = await this.server.stop();
+    await this.server[Symbol.asyncDispose]();
+    return code === 0 ? stderr : `the server ended with ${code}\n${stderr}`;
+  }
+
+  /** Deletes every topic that has no name of `kept`; the default topic and internal ones stay. */
+  async deleteTopics(kept: ReadonlySet<string>): Promise<void> {
+    const topics = JSON.parse(await adminRequest(this.server, 'GET', '/api/v1/topics')) as { name: string }[];
+    for (const { name } of topics) {
+      if (kept.has(name) || name === 'mqtt' || name.startsWith('__')) continue;
+      await adminRequest(this.server, 'DELETE', `/api/v1/topics/${encodeURIComponent(name)}`);
+    }
+  }
+}
