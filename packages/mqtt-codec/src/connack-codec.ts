@@ -18,7 +18,8 @@ export function decodeConnack(body: BodyReader, version: ProtocolVersion): Conna
   if (flags === 1 && code !== 0) throw protocolError('CONNACK refuses and has a session present');
   const properties = version === 5 ? body.properties(place.connack) : noProperties;
   body.finish();
-  return { type: 'connack', sessionPresent: flags === 1, reasonCode: code, properties };
+  // In 3.1 the byte is unused.
+  return { type: 'connack', sessionPresent: flags === 1 && version !== 3, reasonCode: code, properties };
 }
 
 /** CONNACK. For MQTT 3 a reason code of 0x80 or more becomes the return code that comes nearest. */

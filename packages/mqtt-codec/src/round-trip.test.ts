@@ -332,3 +332,8 @@ describe.each([3, 4, 5] as const)('CONNECT of level %i', (version) => {
     );
   });
 });
+
+it('a CONNACK of 3.1 has no session present, whatever its unused byte says', () => {
+  const packet = { type: 'connack', sessionPresent: false, reasonCode: 0, properties: {} };
+  expect(readAll('client', 3, [Buffer.from('20020100', 'hex')])).toEqual([packet]);
+});
