@@ -1,5 +1,7 @@
+import { silentLogger } from '@robustmq/core';
 import type { Kernel, Shard } from '@robustmq/kernel';
 import { entryFlag } from '@robustmq/kernel';
+import { SimClock } from '@robustmq/sim';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   append,
@@ -81,6 +83,27 @@ describe('recovery of a shard', () => {
     expect(again.endOfEpoch(again.epoch)).toEqual({ epoch: again.epoch, endOffset: 4 });
     expect(again.endOfEpoch(first - 1)).toEqual({ epoch: first - 1, endOffset: 0 });
     expect(again.endOfEpoch(-1)).toBe(null);
+  });
+});
+
+describe('a shard that can not be opened', () => {
+  it('says so to each who asks, and to the log every 10 s', async () => {
+    const { id } = await createShard(kernel, 'orders');
+    await append(await kernel.openShard(id), brokerBatch(['a']));
+    storage.journal.crash();
+    const clock = new SimClock();
+    const errors: string[] = [];
+    const error = (_fields: object, message: string): void => void errors.push(message);
+    kernel = await startKernel(storage, { modules: { clock, logger: { ...silentLogger, error } } });
+    storage.journal.answerFenced = true;
+    for (let second = 0; second < 25; second++) {
+      for (let times = 0; times < 4; times++)
+        await expect(kernel.openShard(id)).rejects.toMatchObject({ code: 'SHARD_FENCED' });
+      await clock.advance(1000);
+    }
+    expect(errors).toEqual(Array.from({ length: 3 }, () => 'a shard could not be opened'));
+    storage.journal.answerFenced = false;
+    expect((await kernel.openShard(id)).highWatermark).toBe(1);
   });
 });
 

@@ -25,6 +25,9 @@ export interface ShardTableModules {
   readonly subjects: SubjectTable;
 }
 
+/** A shard that can't be opened is logged this often at most: clients ask for it again and again. */
+const complainMs = 10_000;
+
 /** The data shards that this broker owns, each opened at its first use. */
 export class ShardTable {
   readonly #modules: ShardTableModules;
@@ -32,6 +35,8 @@ export class ShardTable {
   readonly #ready = new Map<ShardId, Shard>();
   readonly #opening = new Map<ShardId, Promise<Shard>>();
   readonly #retained = new Map<ShardId, FoldShard<RetainedState>>();
+  /** Shards that could not be opened at their last use, and when that was logged. */
+  readonly #complained = new Map<ShardId, number>();
 
   constructor(modules: ShardTableModules, routes: ShardRoutes) {
     this.#modules = modules;
@@ -67,6 +72,7 @@ export class ShardTable {
 
   /** Closes a shard; its next use opens it anew. */
   drop(id: ShardId, error: RobustError<KernelErrorCode>): void {
+    this.#complained.delete(id);
     const shard = this.#ready.get(id);
     this.#ready.delete(id);
     shard?.close(error);
@@ -104,6 +110,7 @@ export class ShardTable {
       if (lost !== null) throw lost as RobustError<KernelErrorCode>;
       recordOf(metadata, id);
       this.#ready.set(id, shard);
+      this.#complained.delete(id);
       if (retained !== null) {
         this.#retained.set(id, retained);
         // Copies made while replaying wait for the end of a turn.
@@ -111,11 +118,19 @@ export class ShardTable {
       }
       return shard;
     } catch (error) {
-      this.#modules.logger.error({ error, shard: id, topic: topic.name }, 'a shard could not be opened');
+      this.#complain(id, topic, error as Error);
       const known = asKernelError(error as Error);
       if (retained !== null) this.#close(retained, known);
       throw known;
     }
+  }
+
+  #complain(id: ShardId, topic: TopicRecord, error: Error): void {
+    const { clock, logger } = this.#modules;
+    const now = clock.monotonic();
+    if (now - (this.#complained.get(id) ?? -Infinity) < complainMs) return;
+    this.#complained.set(id, now);
+    logger.error({ error, shard: id, topic: topic.name }, 'a shard could not be opened');
   }
 
   /** The shard of copies beside a data shard; its topic is made here if it is not there yet. */
