@@ -4,7 +4,7 @@ import type { Job, LoadResult } from './job.ts';
 
 const main = fileURLToPath(new URL('./generator-main.js', import.meta.url));
 /** What a load may take beyond its warm-up and timed window: set-up, filling, drain. */
-const graceMs = 120_000;
+const graceMs = 300_000;
 
 /** Runs a load in a process of its own, so that its garbage and its event loop are nobody else's. */
 export function generate(job: Job): Promise<LoadResult> {

@@ -4,6 +4,7 @@ import { LoadSession } from './load-session.ts';
 import { failed, figure, type Measurement, median } from './measurement.ts';
 import type { BenchOptions } from './options.ts';
 import { residentBytes } from './process-stat.ts';
+import { valueText } from './report/units.ts';
 import type { Row } from './rows/row.ts';
 import { settle } from './settle.ts';
 import type { TargetSpec } from './targets/target.ts';
@@ -25,11 +26,14 @@ export interface RunOptions extends Pick<BenchOptions, 'seconds' | 'warmupMs'> {
  */
 export async function runRows(options: RunOptions): Promise<Measurement[]> {
   const measurements: Measurement[] = [];
+  const servers = [options.subject, ...options.peers];
+  const steps = options.rows.flatMap((row) => servers.filter((spec) => runs(options, row, spec))).length;
   const note = (measurement: Measurement) => {
     measurements.push(measurement);
-    const { row, server, value, error } = measurement;
-    const figures = error?.split('\n')[0] ?? value?.toPrecision(3) ?? 'unknown';
-    options.progress(`${row} ${server}: ${figures}`);
+    const { row, server } = measurement;
+    options.progress(
+      `[${measurements.length}/${steps}] ${row} ${server}: ${outcomeOf(options.rows, measurement)}`,
+    );
   };
   const groups = new Map<string, Row[]>();
   for (const row of options.rows) groups.set(row.group, [...(groups.get(row.group) ?? []), row]);
@@ -52,7 +56,7 @@ async function runGroup(
   try {
     for (const spec of specs) {
       options.signal.throwIfAborted();
-      options.progress(`${group}: starting ${spec.name}`);
+      options.progress(`starting ${spec.name} for ${group}`);
       try {
         const target = await spec.open(folderOf(spec));
         const warmupMs = spec.warmupMs ?? options.warmupMs;
@@ -67,6 +71,7 @@ async function runGroup(
         const spec = specs.find(({ name }) => name === session.target.name);
         if (spec === undefined || !runs(options, row, spec)) continue;
         options.signal.throwIfAborted();
+        options.progress(`${row.id}: loading ${spec.name}`);
         await settle(sessions.flatMap((each) => each.target.pids));
         note(await session.run(row));
       }
@@ -77,6 +82,12 @@ async function runGroup(
   }
 }
 
+function outcomeOf(rows: readonly Row[], measurement: Measurement): string {
+  const row = rows.find(({ id }) => id === measurement.row);
+  if (measurement.error !== null) return `failed: ${measurement.error.split('\n')[0]}`;
+  return (row === undefined ? '' : valueText(row.unit, measurement)) || 'no figure';
+}
+
 /** Start times and memory at rest: each server alone, started several times. */
 async function runProcessRows(
   options: RunOptions,
@@ -84,6 +95,7 @@ async function runProcessRows(
   note: (measurement: Measurement) => void,
 ): Promise<void> {
   for (const spec of serversOf(options, rows)) {
+    options.progress(`starting ${spec.name}`);
     try {
       const { startMs, resident } = await startAndRest(options, spec);
       for (const row of rows) {
