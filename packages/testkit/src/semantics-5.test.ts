@@ -2,7 +2,9 @@ import { LogBatch } from '@robustmq/kernel';
 import type { Kernel } from '@robustmq/kernel';
 import { BatchEncoder, HeaderEncoder, RecordInput } from '@robustmq/record';
 import { describe, expect, it } from 'vitest';
+import type { Packet, PublishPacket } from '@robustmq/mqtt-codec';
 import { MqttBroker } from './mqtt-broker.ts';
+import type { MqttClient } from './mqtt-client.ts';
 import { waitUntil } from './wait-until.ts';
 
 const kept = (clientId: string) => ({ clientId, cleanStart: false, properties: { sessionExpiry: 600 } });
@@ -167,6 +169,60 @@ describe('semantics 5.3: retained messages', () => {
       client.drop();
       await waitUntil(() => broker.adapter.counters.connections <= 1);
     }
+  });
+
+  describe('that a kept session is still owed when its connection breaks', () => {
+    const window = { ...kept('s'), properties: { sessionExpiry: 600, receiveMaximum: 1 } };
+    const texts = (packets: readonly Packet[]): string[] =>
+      packets.flatMap((packet) =>
+        packet.type === 'publish' ? [Buffer.from(packet.payload).toString()] : [],
+      );
+
+    /** A session that was sent one of three retained messages, and the text of that. */
+    async function interrupted(
+      broker: MqttBroker,
+      qos: 0 | 1 | 2,
+    ): Promise<{ client: MqttClient; publisher: MqttClient; first: PublishPacket }> {
+      const publisher = await broker.connect(5, { clientId: 'p' });
+      for (const name of ['1', '2', '3']) {
+        await publisher.publishAcknowledged({ topic: `r/${name}`, payload: `old ${name}`, retain: true });
+      }
+      const client = await broker.connect(5, window);
+      const options = { noLocal: false, retainAsPublished: false, retainHandling: 0 } as const;
+      const subscriptions = [{ filter: 'r/#', qos, ...options }];
+      client.send({ type: 'subscribe', packetId: 1, subscriptions, properties: {} });
+      const both = [await client.nothingWithin(5000), await client.nothingWithin(5000)];
+      const first = both.find((packet) => packet?.type === 'publish');
+      if (first?.type !== 'publish') throw new Error('nothing retained came');
+      return { client, publisher, first };
+    }
+
+    it('one that was acknowledged does not come again', async () => {
+      await using broker = await MqttBroker.start();
+      const { client, first } = await interrupted(broker, 1);
+      client.ack('puback', first.packetId);
+      const second = await client.next('publish');
+      client.drop();
+      const back = await broker.connect(5, window);
+      const rest = await back.receive(2);
+      expect(rest.map(({ dup }) => dup)).toEqual([true, false]);
+      expect(texts([first, ...rest]).sort()).toEqual(['old 1', 'old 2', 'old 3']);
+      expect(texts([second])).toEqual(texts(rest.slice(0, 1)));
+      expect(await back.settled()).toEqual([]);
+    });
+
+    it('one that was replaced meanwhile comes once, as what replaced it', async () => {
+      await using broker = await MqttBroker.start();
+      const { client, publisher, first } = await interrupted(broker, 1);
+      client.drop();
+      for (const name of ['1', '2', '3']) {
+        await publisher.publishAcknowledged({ topic: `r/${name}`, payload: `new ${name}`, retain: true });
+      }
+      const back = await broker.connect(5, window);
+      expect((await back.receiveTexts(3)).sort()).toEqual(['new 1', 'new 2', 'new 3']);
+      expect(await back.settled()).toEqual([]);
+      expect(texts([first])[0]).toMatch(/^old/);
+    });
   });
 
   it('a kept session that dies while they are sent gets them when it comes back', async () => {

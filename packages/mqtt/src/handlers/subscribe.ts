@@ -112,6 +112,7 @@ function register(
     subscriptionId: where.id,
     since: new Map(registered.since),
     retainedDue: owed,
+    retainedSent: due.length === 0 ? (before?.retainedSent ?? []) : [],
   };
   state.subscriptions.set(filter, stored);
   session.retained.add(registered, due);

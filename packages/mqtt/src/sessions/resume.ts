@@ -1,12 +1,12 @@
 import type { Offset, ShardId } from '@robustmq/core';
 import { shortAckBytesMax, writePubrel } from '@robustmq/mqtt-codec';
-import type { RecordTaker } from '@robustmq/kernel';
+import type { RecordTaker, RetainedRecord, Shard } from '@robustmq/kernel';
 import type { SubscriptionOptions } from '../delivery/plan.ts';
 import { identifiers } from '../delivery/plan.ts';
 import { OutboundMessage } from '../mapping/outbound.ts';
 import type { PublishForm } from '../output/publish-output.ts';
 import { openedShard } from './opened-shard.ts';
-import type { InflightEntry } from './session-state.ts';
+import type { InflightEntry, StoredSubscription } from './session-state.ts';
 import type { Session } from './session.ts';
 
 /** Messages in flight that are read again at a time. */
@@ -41,22 +41,41 @@ export async function resubscribe(session: Session): Promise<void> {
     const [registered] = kernel.subscriptions.subscribe([request], shards);
     session.subscriptions.set(stored.filter, registered!);
     if (stored.retainedDue) {
-      const sent = retainedInflight(session);
-      const due = [...kernel.subscriptions.retained(stored.filter, shards)];
-      const unsent = due.filter((record) => sent.get(record.subject) !== record.sourceOffset);
-      if (unsent.length > 0) session.retained.add(registered!, unsent);
+      const due = retainedDue(session, stored, shards);
+      if (due.length > 0) session.retained.add(registered!, due);
       else session.retained.finished(registered!);
     }
   }
 }
 
-/** Retained messages that are in flight, and so are sent again from there. */
-function retainedInflight(session: Session): Map<string, Offset> {
+/**
+ * What is retained and was not sent for a subscription yet. What is in flight is sent again from there, and what was
+ * published since the subscription began comes from its cursor, unless it is for QoS 0.
+ */
+function retainedDue(
+  session: Session,
+  stored: StoredSubscription,
+  shards: readonly Shard[],
+): RetainedRecord[] {
   const sent = new Map<string, Offset>();
+  for (const { subject, sourceOffset } of stored.retainedSent) sent.set(subject, sourceOffset);
   for (const { retainedSubject, offset } of session.window.entries()) {
     if (retainedSubject !== null) sent.set(retainedSubject, offset);
   }
-  return sent;
+  const message = new OutboundMessage();
+  const due: RetainedRecord[] = [];
+  for (const shard of shards) {
+    const since = stored.since.get(shard.id) ?? 0;
+    for (const record of session.kernel.subscriptions.retained(stored.filter, [shard])) {
+      if (sent.get(record.subject) === record.sourceOffset) continue;
+      if (record.sourceOffset >= since && stored.qos > 0) {
+        message.readRetained(record);
+        if (message.guarantee > 0) continue;
+      }
+      due.push(record);
+    }
+  }
+  return due;
 }
 
 /** Where reading begins: the session's cursor, or where its oldest filter begins to count. */
@@ -149,7 +168,8 @@ async function redeliverRetained(session: Session, entry: InflightEntry): Promis
   const subject = entry.retainedSubject!;
   const shards = await kernel.subscriptions.prepare([subject]);
   const [record] = kernel.subscriptions.retained(subject, shards);
-  if (record === undefined) {
+  // What replaced it comes live; under this packet id a client would drop it as a repetition.
+  if (record?.sourceOffset !== entry.offset) {
     session.dropInflight(entry.packetId);
     return;
   }

@@ -81,12 +81,21 @@ export class RetainedDelivery {
     return true;
   }
 
+  /** The connection is gone: what it was sent need not be sent on the next one. */
+  leave(): void {
+    const progress = this.#queue?.progress ?? null;
+    if (progress === null) return;
+    const stored = this.#session.state.subscriptions.get(progress.subscription.filter);
+    if (stored !== undefined) stored.retainedSent = [...stored.retainedSent, ...progress.sent];
+  }
+
   /** The log need not remember any more that retained messages are due; those in flight it must. */
   finished(subscription: Subscription): void {
     const { log, state, window } = this.#session;
     const stored = state.subscriptions.get(subscription.filter);
     if (log === null || stored === undefined || !stored.retainedDue) return;
     stored.retainedDue = false;
+    stored.retainedSent = [];
     const inflight = window.takeUnrecorded().map((entry) => inflightItem(state, entry));
     log.record(...inflight, subscriptionItem(state, stored));
   }

@@ -30,6 +30,13 @@ export class RetainedQueue {
     return found;
   }
 
+  /** The subscription whose records are being sent, with those that were; null when there is none. */
+  get progress(): { readonly subscription: Subscription; readonly sent: readonly RetainedRecord[] } | null {
+    const batch = this.#batches[0];
+    if (batch === undefined) return null;
+    return { subscription: batch.subscription, sent: batch.records.slice(0, batch.at) };
+  }
+
   /** Forgets what is owed to a subscription that ended. */
   remove(subscription: Subscription): void {
     this.#batches = this.#batches.filter((batch) => batch.subscription !== subscription);

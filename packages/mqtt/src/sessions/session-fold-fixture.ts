@@ -33,6 +33,7 @@ export function subscriptionOf(changes: Partial<StoredSubscription> = {}): Store
     subscriptionId: 0,
     since: offsets({ 7: 10 }),
     retainedDue: false,
+    retainedSent: [],
     ...changes,
   };
 }

@@ -1,4 +1,5 @@
 import type { Offset, ShardId } from '@robustmq/core';
+import type { RetainedRecord } from '@robustmq/kernel';
 import type { Qos, Will } from '@robustmq/mqtt-codec';
 
 /** A will as it was sent; its delay is among its properties. */
@@ -17,6 +18,8 @@ export interface StoredSubscription {
   readonly since: ReadonlyMap<ShardId, Offset>;
   /** Retained messages are still to be sent for it. */
   retainedDue: boolean;
+  /** Those of them that were sent before the last connection broke; not written, so a crash begins anew. */
+  retainedSent: readonly RetainedRecord[];
 }
 
 /** A QoS 1 or 2 message that was sent and is not acknowledged. */

@@ -101,6 +101,7 @@ export function readSubscription(filter: string, input: ByteReader): StoredSubsc
     subscriptionId,
     since,
     retainedDue: (flags & subscriptionFlag.retainedDue) !== 0,
+    retainedSent: [],
   };
 }
 

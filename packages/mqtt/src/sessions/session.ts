@@ -321,6 +321,7 @@ export class Session {
   detach(): void {
     if (this.ended) return;
     this.ended = true;
+    this.retained.leave();
     this.#readLater?.cancel();
     this.#writable();
     for (const subscription of this.subscriptions.values())
