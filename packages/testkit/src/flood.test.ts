@@ -89,7 +89,7 @@ describe('connection floods', () => {
     });
     printFigures('a flood of 900 connections of one address', damage);
     expect(damage.growthMib).toBeLessThan(32);
-    expect(damage.p99Ms).toBeLessThan(2500);
+    expect(damage.p99Ms).toBeLessThan(4000);
     expect(await metricOf(server, 'robustmq_server_connections_over_rate_total')).toBeGreaterThan(700);
   });
 
@@ -209,8 +209,8 @@ describe('slow-loris', () => {
     printFigures(`${4 * each} slow-loris connections`, { ...damage, connectP99Ms, livedMs });
     // Deadlines are looked for at half of them, and the client's clock starts before the server's.
     expect(livedMs).toBeLessThan(deadlineMs * 2);
-    expect(connectP99Ms).toBeLessThan(2500);
-    expect(damage.p99Ms).toBeLessThan(2500);
+    expect(connectP99Ms).toBeLessThan(4000);
+    expect(damage.p99Ms).toBeLessThan(4000);
     // 24 KiB a connection.
     expect(damage.growthMib).toBeLessThan(120);
     expect(await metricOf(server, 'robustmq_mqtt_connections_overdue_total')).toBe(2 * each);
