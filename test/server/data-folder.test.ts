@@ -22,7 +22,7 @@ async function valuesOf(server: ServerProcess): Promise<string[]> {
   return records.map(({ value }) => String(value));
 }
 
-describe('a data folder that was changed by hand', () => {
+describe('storage 2.7: a data folder that was changed by hand', () => {
   it.each(['journal', 'meta'])(
     'regression: without %s it began anew and forgot what was acknowledged; it is refused, and whole again it starts',
     async (role) => {

@@ -35,6 +35,14 @@ describe('configuration', () => {
     expect(loadConfig(file(`allowAnonymous: true\n${open}`), none).listeners.kafka.host).toBe('0.0.0.0');
   });
 
+  it('takes a log of small files, and says what sizes it can not have', () => {
+    const log = (file: number, all: number) => `storage: { walFileBytes: ${file}, walBytes: ${all} }`;
+    expect(loadConfig(file(log(1_048_576, 3_145_728)), none).storage.walFileBytes).toBe(1_048_576);
+    expect(() => loadConfig(file(log(1_048_575, 3_145_728)), none)).toThrow(/walFileBytes/);
+    expect(() => loadConfig(file(log(2_000_000, 8_388_608)), none)).toThrow(/walFileBytes: is no multiple of 4096/);
+    expect(() => loadConfig(file(log(2_097_152, 4_194_304)), none)).toThrow(/less than three files/);
+  });
+
   it('says which file can not be read', () => {
     expect(() => loadConfig('/nowhere/robustmq.yaml', none)).toThrow(/nowhere/);
   });
