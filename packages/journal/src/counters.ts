@@ -14,6 +14,10 @@ export interface JournalCounters {
   blocksSkipped: number;
   /** Damaged entries found at reading. */
   rotEntries: number;
+  /** Bytes of sealed segments that were checked in the background. */
+  scrubbedBytes: number;
+  /** Damaged segments found that way, each once a pass. */
+  scrubDamagedSegments: number;
   /** Segments that lost acknowledged entries to a damaged write-ahead log. */
   lostSegments: number;
   sweeps: number;
@@ -46,6 +50,8 @@ export function createCounters(): JournalCounters {
     blocksRead: 0,
     blocksSkipped: 0,
     rotEntries: 0,
+    scrubbedBytes: 0,
+    scrubDamagedSegments: 0,
     lostSegments: 0,
     sweeps: 0,
     sweptBytes: 0,

@@ -92,6 +92,8 @@ export const testLimits: Partial<JournalLimits> = {
   walBytes: 16 * mebibyte,
   reserveBytes: mebibyte,
   poolFiles: 0,
+  // The tests of it ask for it.
+  scrubBytesPerSecond: 0,
 };
 
 export function makeJournal(options: TestJournalOptions): LocalJournal {

@@ -33,6 +33,8 @@ export interface JournalLimits {
   readonly pollMs: number;
   /** Entries of durability `interval` start a frame at this size even before their time. */
   readonly lazyBytes: number;
+  /** Sealed segments are checked in the background at this rate; 0: not at all. */
+  readonly scrubBytesPerSecond: number;
   /** A segment that metadata no longer lists is deleted this much later: the longest deadline of a read. */
   readonly deleteAfterMs: number;
   /** A segment that metadata never listed is deleted this much later. */
@@ -66,6 +68,7 @@ export const defaultLimits: JournalLimits = {
   reserveBytes: 64 * mebibyte,
   pollMs: 1000,
   lazyBytes: mebibyte,
+  scrubBytesPerSecond: mebibyte,
   deleteAfterMs: 30_000,
   orphanGraceMs: 600_000,
   stopMs: 10_000,

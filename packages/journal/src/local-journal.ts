@@ -42,6 +42,7 @@ import { defaultLimits } from './limits.ts';
 import { MetadataFollower } from './metadata-follower.ts';
 import { Reader } from './reader.ts';
 import { probe, Recovery } from './recovery.ts';
+import { Scrubber } from './scrubber.ts';
 import type { Segment } from './segment.ts';
 import { SegmentFiles } from './segment-files.ts';
 import { importSegment } from './segment-import.ts';
@@ -107,6 +108,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
   readonly #admission: Admission;
   readonly #follower: MetadataFollower;
   readonly #folds: FoldCheckpoints;
+  readonly #scrubber: Scrubber;
   #wal: Wal | null = null;
   #appender: Appender | null = null;
   #state: 'new' | 'running' | 'stopping' | 'stopped' = 'new';
@@ -124,7 +126,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
     this.uuid = options.uuid;
     this.#options = options;
     this.#limits = { ...defaultLimits, ...options.limits };
-    const { disk, folder, clock, logger, onFatal, metadata } = options;
+    const { disk, folder, clock, random, logger, onFatal, metadata } = options;
     const limits = this.#limits;
     const counters = this.counters;
     const store = new SegmentStore(limits, counters);
@@ -139,6 +141,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
     this.#blocks = blocks;
     this.#reader = new Reader({ store, blocks, indexes, counters });
     this.#folds = new FoldCheckpoints(disk, `${folder}/folds`, logger);
+    this.#scrubber = new Scrubber({ store, files, limits, counters, clock, random, logger });
     this.#admission = new Admission({
       disk,
       folder,
@@ -334,6 +337,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
     this.#state = 'running';
     this.#follower.start();
     this.#writeBehind.kick();
+    this.#scrubber.start();
   }
 
   #startAppender(wal: Wal): void {
@@ -364,6 +368,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
     if (this.#state !== 'running') return;
     this.#state = 'stopping';
     this.#follower.stop();
+    await this.#scrubber.stop();
     await this.#admission.stop();
     const { wal, appender } = { wal: this.#wal!, appender: this.#appender! };
     wal.flush();

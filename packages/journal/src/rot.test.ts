@@ -325,3 +325,78 @@ describe('storage 4.5: rot in the log', () => {
     expect(got.heard).toEqual([]);
   });
 });
+
+describe('storage 3.5: what is stored is checked in the background', () => {
+  const slow = { ...small, pollMs: 3_600_000, scrubBytesPerSecond: 1 << 20 };
+  const day = 24 * 3600;
+
+  /** Lets so many seconds pass, in which the disk may work. */
+  async function pass(of: Rig, seconds: number): Promise<void> {
+    for (let second = 0; second < seconds; second++) {
+      await of.clock.advance(1000);
+      for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  function dataBytes(of: Rig): number {
+    return [...of.journal.usage().shards.values()].reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  it('each segment once a day, at the rate that is set', async () => {
+    const of = await rig(slow);
+    await sealed(of, [1, 2, 3]);
+    await pass(of, 10);
+    const all = dataBytes(of);
+    const { counters } = of.journal;
+    expect([counters.scrubbedBytes, counters.scrubDamagedSegments]).toEqual([all, 0]);
+    await of.clock.advance((day - 60) * 1000);
+    await pass(of, 10);
+    expect(counters.scrubbedBytes).toBe(all);
+    await pass(of, 70);
+    expect(counters.scrubbedBytes).toBe(2 * all);
+    await of.journal.stop();
+  });
+
+  it('a large one takes as long as its bytes need, and entries of 1.9 MB are checked whole', async () => {
+    const of = await rig({ ...slow, walFileBytes: 8 << 20, walBytes: 64 << 20 });
+    const log = new TestLog(shard, 1);
+    for (let at = 0; at < 5; at++) {
+      of.got.stream.send([log.data(1, 1000, { bytes: 1_900_000 })]);
+      await of.got.durable(log.segment, at);
+    }
+    const state = 'sealed' as const;
+    of.metadata.set(shard, [{ id: log.segment, state, endEntry: 4, endOffset: 5, chainCrc: log.crc }]);
+    await pass(of, 1);
+    const { counters } = of.journal;
+    let seconds = 0;
+    for (; counters.scrubbedBytes < dataBytes(of) && seconds < 30; seconds++) await pass(of, 1);
+    expect(seconds).toBeGreaterThanOrEqual(7);
+    expect([counters.scrubbedBytes, counters.scrubDamagedSegments]).toEqual([dataBytes(of), 0]);
+    await of.journal.stop();
+  });
+
+  it.each([
+    ['a flipped bit', (of: Rig) => of.disk.rot('/journal/segments/7-2.seg', 900 * 8)],
+    ['a file that is gone', (of: Rig) => of.disk.rename('/journal/segments/7-2.seg', '/journal/segments/x')],
+  ])('%s is counted once a pass, and the other segments are checked', async (_what, damage) => {
+    const of = await rig({ ...slow, openFiles: 0 });
+    await sealed(of, [1, 2, 3]);
+    await damage(of);
+    await pass(of, 10);
+    const { counters } = of.journal;
+    expect(counters.scrubDamagedSegments).toBe(1);
+    expect(counters.scrubbedBytes).toBeGreaterThanOrEqual((dataBytes(of) * 2) / 3);
+    expect(counters.scrubbedBytes).toBeLessThan(dataBytes(of));
+    await of.clock.advance(day * 1000);
+    await pass(of, 10);
+    expect(counters.scrubDamagedSegments).toBe(2);
+    await of.journal.stop();
+  });
+
+  it('not at all at rate 0', async () => {
+    const of = await rig({ ...slow, scrubBytesPerSecond: 0 });
+    await sealed(of, [1]);
+    await pass(of, 10);
+    expect(of.journal.counters.scrubbedBytes).toBe(0);
+  });
+});

@@ -70,6 +70,9 @@ const storage = z
       .max(65_536)
       .default(512)
       .describe('Descriptors of segment files that stay open.'),
+    scrubBytesPerSecond: bytes(0, mebibyte).describe(
+      'Rate at which stored segments are checked for damage in the background, each at most once a day; 0 checks none.',
+    ),
     reserveBytes: bytes(mebibyte, 64 * mebibyte).describe(
       'Free space that is never used: records are refused before.',
     ),

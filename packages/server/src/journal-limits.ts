@@ -16,6 +16,7 @@ export function journalLimitsOf(storage: Config['storage']): Partial<JournalLimi
     poolFileBytes: storage.poolFileBytes,
     poolFiles: storage.poolFiles,
     openFiles: storage.openFiles,
+    scrubBytesPerSecond: storage.scrubBytesPerSecond,
     reserveBytes: storage.reserveBytes,
   };
 }

@@ -49,6 +49,16 @@ export const journalMetrics: MetricTable<JournalCounters> = {
     type: 'counter',
     help: 'Damaged entries found at reading.',
   },
+  scrubbedBytes: {
+    name: 'robustmq_journal_scrubbed_bytes_total',
+    type: 'counter',
+    help: 'Bytes of sealed segments that were checked in the background.',
+  },
+  scrubDamagedSegments: {
+    name: 'robustmq_journal_scrub_damaged_segments_total',
+    type: 'counter',
+    help: 'Damaged segments found that way, each once a pass; the log says where.',
+  },
   lostSegments: {
     name: 'robustmq_journal_lost_segments_total',
     type: 'counter',
