@@ -145,7 +145,7 @@ export class Topics {
       else values.set(name, value);
     }
     validateTopicConfig(values);
-    refuseCompaction(values);
+    this.#refuseCompaction(topic.name, values);
     if (topic.name === this.options.defaultTopic && parseTopicConfig(values).subjectBind) {
       throw new RobustError<KernelErrorCode>(
         'TOPIC_POLICY',
@@ -197,12 +197,31 @@ export class Topics {
       });
     }
     validateTopicConfig(config);
-    refuseCompaction(config);
+    this.#refuseCompaction(name, config);
     if (this.byName(name) !== undefined) {
       throw new RobustError<KernelErrorCode>('TOPIC_EXISTS', 'a topic of this name exists', {
         detail: { name },
       });
     }
+  }
+
+  /**
+   * Where every record is promised there will be no compaction (docs/semantics.md 1.6); of other topics it does not exist
+   * yet, and is refused rather than ignored.
+   */
+  #refuseCompaction(name: string, values: TopicConfigValues): void {
+    const { compact, subjectBind } = parseTopicConfig(values);
+    if (!compact) return;
+    if (subjectBind || name === this.options.defaultTopic) {
+      throw new RobustError<KernelErrorCode>(
+        'TOPIC_POLICY',
+        'every record of the default topic and of bound topics is kept',
+      );
+    }
+    throw new RobustError<KernelErrorCode>(
+      'TOPIC_CONFIG_INVALID',
+      'cleanup.policy=compact is not available yet',
+    );
   }
 
   async #created(command: MetadataCommand): Promise<TopicRecord> {
@@ -243,14 +262,4 @@ function internalTopic(name: string, shards: number, random: Random): MetadataCo
     ['segment.bytes', String(16 * 1024 * 1024)],
   ]);
   return { kind: 'createTopic', tenant: systemTenant, name, id, shards, internal: true, config };
-}
-
-/** Compaction of topics that clients write does not exist yet, and is refused rather than ignored. */
-function refuseCompaction(config: TopicConfigValues): void {
-  if (config.get('cleanup.policy')?.includes('compact') === true) {
-    throw new RobustError<KernelErrorCode>(
-      'TOPIC_CONFIG_INVALID',
-      'cleanup.policy=compact is not available yet',
-    );
-  }
 }

@@ -74,7 +74,7 @@ describe('semantics 9.3: no shared subscriptions', () => {
   });
 });
 
-describe('semantics 9.4: compaction of user topics is refused', () => {
+describe('semantics 1.6, 9.4: compaction of user topics is refused', () => {
   const compact = { name: 'cleanup.policy', value: 'compact' };
 
   it.each(['compact', 'compact,delete', 'delete, compact'])('%s, when a topic is created', async (value) => {
@@ -86,14 +86,20 @@ describe('semantics 9.4: compaction of user topics is refused', () => {
     expect(broker.kernel.topics.byName('squeezed')).toBeUndefined();
   });
 
-  it('and when one is configured, the default topic as any other', async () => {
-    await broker.kernel.topics.create('plain', 1);
-    for (const resourceName of ['plain', 'mqtt']) {
+  it.each([
+    ['plain', 40],
+    ['mqtt', 44],
+    ['bound', 44],
+  ])('and when one is configured: %s gets %i', async (resourceName, code) => {
+    const { topics } = broker.kernel;
+    if (resourceName === 'plain') await topics.create('plain', 1);
+    if (resourceName === 'bound') await topics.create('bound', 1, new Map([['subject.bind', 'true']]));
+    for (const validateOnly of [true, false]) {
       const configs = [{ ...compact, configOperation: 0 }];
       const resources = [{ resourceType: 2, resourceName, configs }];
-      const answer = await client.send(incrementalAlterConfigs, 1, { resources, validateOnly: false });
-      expect(answer.responses[0]?.errorCode).toBe(errorCodes.INVALID_CONFIG);
-      expect(broker.kernel.topics.byName(resourceName)!.config.has('cleanup.policy')).toBe(false);
+      const answer = await client.send(incrementalAlterConfigs, 1, { resources, validateOnly });
+      expect(answer.responses[0]?.errorCode).toBe(code);
+      expect(topics.byName(resourceName)!.config.has('cleanup.policy')).toBe(false);
     }
   });
 });
