@@ -66,8 +66,9 @@ export class Recovery {
       unclaimed.delete(segment.id);
       segment.unprobed = segment.named && segment.phase === 'open';
     }
-    await this.#reviewRot(recovered);
+    // Before the review, which marks what may have lost its end: a segment that only its file knows is one of them.
     for (const file of unclaimed.values()) await this.#adopt(file);
+    await this.#reviewRot(recovered);
   }
 
   #restore(checkpoint: Checkpoint, unclaimed: Map<number, FoundFile>): void {

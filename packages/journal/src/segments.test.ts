@@ -256,6 +256,31 @@ describe('storage 3.3: the pool of written files', () => {
     const [answer] = await again.journal.fence([{ shard, segment: last.segment, epoch: 2 as Epoch }]);
     expect(answer).toMatchObject({ status: 'ok', endEntry: full.length - 1, chainCrc: last.crc });
   });
+
+  it('a segment that waits to be deleted is deleted once, however often metadata says that it may go', async () => {
+    const of = await rig(pooled);
+    const [first, second] = [new TestLog(shard, 1), new TestLog(shard, 2, { baseOffset: full.length })];
+    await list(of, [first]);
+    await append(of, first, full);
+    await list(of, [first, second]);
+    await append(of, second, [100]);
+    // Nothing can be written, so that the deletion waits behind what has to be.
+    of.disk.fault = (op) => (op.kind === 'pwrite' && op.io === 'writeBehind' ? 'DISK_FULL' : undefined);
+    await append(of, second, [3000]);
+    await list(of, [second]);
+    await of.clock.advance(1500);
+    expect(await files(of.disk)).toContain('7-1.seg');
+    of.metadata.delete(shard);
+    let deletions = 0;
+    of.disk.fault = (op) => {
+      if (op.path.endsWith('7-1.seg') && (op.kind === 'rename' || op.kind === 'unlink')) deletions++;
+      return undefined;
+    };
+    await of.clock.advance(5000);
+    expect(await files(of.disk)).not.toContain('7-1.seg');
+    expect(deletions).toBe(1);
+    expect(of.journal.counters.deletedSegments).toBe(2);
+  });
 });
 
 describe('storage 3.7: a segment written whole', () => {

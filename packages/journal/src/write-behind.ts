@@ -88,7 +88,9 @@ export class WriteBehind {
     this.kick();
   }
 
+  /** Metadata may say it again while the first deletion waits: the second one would find no file. */
   delete(segment: Segment): void {
+    if (segment.phase === 'deleted') return;
     this.#deleting.add(segment);
     this.kick();
   }
