@@ -33,6 +33,9 @@ the verdict; its trace is a hash over the traces of all runs, equal whenever the
 const seedsPerPiece = 250;
 const processesMax = 2;
 
+/** What is playing; it ends with this process. */
+const children = new Set();
+
 /** The options of the command line; prints what is wrong, or the help, and exits. */
 function options() {
   try {
@@ -87,12 +90,16 @@ function play({ name, first, seeds }, folder) {
   args.push('--reporter=json', `--outputFile=${report}`, '--maxWorkers=1');
   const env = { ...process.env, GAME_SEEDS: String(seeds), GAME_FIRST_SEED: String(first) };
   const child = spawn(process.execPath, args, { cwd: root, env, stdio: ['ignore', 'ignore', 'pipe'] });
+  children.add(child);
   let messages = '';
   child.stderr.on('data', (data) => {
     messages = (messages + data).slice(-20_000);
   });
   return new Promise((resolve) => {
-    child.on('close', () => resolve(readReport({ report, seeds, messages })));
+    child.on('close', () => {
+      children.delete(child);
+      resolve(readReport({ report, seeds, messages }));
+    });
   });
 }
 
@@ -133,6 +140,13 @@ async function main() {
   const started = Date.now();
   const seconds = () => Math.round((Date.now() - started) / 1000);
   const folder = mkdtempSync(join(tmpdir(), 'robustmq-seeds-'));
+  for (const signal of ['SIGINT', 'SIGTERM']) {
+    process.on(signal, () => {
+      for (const child of children) child.kill();
+      rmSync(folder, { recursive: true, force: true });
+      process.exit(1);
+    });
+  }
   const pieces = piecesOf(chosen);
   const found = new Map();
   let next = 0;
