@@ -1,9 +1,9 @@
-import { renameSync, rmSync } from 'node:fs';
+import { cpSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { RecordLog, ServerProcess } from '@robustmq/testkit';
 import { describe, expect, it } from 'vitest';
 
-const refused = /do not belong together, or one of them is gone/;
+const refused = /do not belong together, or one of them is gone, or the journal is an older copy/;
 
 /** A server that was stopped, with one record. */
 async function stoppedServer(): Promise<ServerProcess> {
@@ -38,6 +38,18 @@ describe('storage 2.7: a data folder that was changed by hand', () => {
     },
     120_000,
   );
+
+  it('regression: with an older copy of the journal it is refused: it lacks what was acknowledged since', async () => {
+    await using server = await stoppedServer();
+    const folder = join(server.dataDir, 'journal');
+    const copy = join(server.folder, 'copy');
+    cpSync(folder, copy, { recursive: true });
+    await server.start();
+    await server.stop();
+    rmSync(folder, { recursive: true });
+    renameSync(copy, folder);
+    await expect(server.start()).rejects.toThrow(refused);
+  }, 120_000);
 
   it('regression: with the journal of another it served the records of that one; it is refused', async () => {
     await using server = await stoppedServer();

@@ -9,7 +9,7 @@ export type ServerErrorCode =
   | 'CONFIG_UNREADABLE'
   /** The data folder can not be made, read or written. */
   | 'DATA_FOLDER_UNUSABLE'
-  /** Metadata and journal in the data folder do not belong together, or one of them is gone. */
+  /** Metadata and journal in the data folder do not belong together: one is another, gone, or an older copy. */
   | 'DATA_FOLDER_MIXED'
   /** A listener's address can not be bound. */
   | 'LISTEN_FAILED'
@@ -79,7 +79,7 @@ export function dataFolderUnusable(path: string, cause: unknown): RobustError<Se
 export function dataFolderMixed(path: string): RobustError<ServerErrorCode> {
   return new RobustError(
     'DATA_FOLDER_MIXED',
-    `meta and journal in ${path} do not belong together, or one of them is gone. Put back what was there, or set dataDir ` +
-      'to an empty folder and begin without any records.',
+    `meta and journal in ${path} do not belong together, or one of them is gone, or the journal is an older ` +
+      'copy. Put back what was there, or set dataDir to an empty folder and begin without any records.',
   );
 }

@@ -78,7 +78,9 @@ async function startAll(
   const { bootCounter } = journalFolder.identity;
   const uuid = journalFolder.identity.uuid as JournalUuid;
   for (const known of metadata.image.journals.values()) {
-    if (known.nodeId === nodeId && known.uuid !== uuid) throw dataFolderMixed(folder);
+    // An older copy has counted fewer starts than metadata has seen.
+    const other = known.uuid !== uuid || known.bootCounter >= bootCounter;
+    if (known.nodeId === nodeId && other) throw dataFolderMixed(folder);
   }
   const [registered] = await metadata.propose([
     { kind: 'registerJournal', journal: { nodeId, uuid, bootCounter } },
