@@ -17,6 +17,7 @@ export interface LoadSessionOptions {
 
 /** Once a server is warm, the load for latency and the one that ends in a kill need no more than this. */
 const againWarmupMs = 500;
+const notChecked = 'durability was not checked: the server was not started here';
 /** Latency is read at this part of the highest rate. */
 const pacedShare = 0.5;
 
@@ -46,17 +47,17 @@ export class LoadSession {
       const seconds = Math.max(this.#options.seconds, row.secondsMin ?? 0);
       const segments = row.segmentsNoted === true ? await this.#segments() : null;
       const result = await this.#generate(row, shape, { seconds });
+      await check?.measured(result, valueBytesOf(shape));
       const measurement = fromLoad(row, name, result);
       const resident = residentBytes(pids);
       const latency = await this.#latency(row, result);
-      const finding =
-        check === null ? null : await check.finish(result, valueBytesOf(shape), () => this.#kill(row, shape));
+      const finding = await check?.finish(() => this.#kill(row, shape));
       return {
         ...measurement,
         latency: latency?.latency ?? measurement.latency,
         residentBytes: resident,
         note: segments === null ? measurement.note : segmentsNote(segments, await this.#segments()),
-        durability: finding?.text ?? null,
+        durability: finding?.text ?? (durable ? notChecked : null),
         error: measurement.error ?? finding?.failure ?? null,
       };
     } catch (error) {

@@ -38,7 +38,7 @@ export async function runQosOne(job: QosOneJob): Promise<LoadResult> {
   const sum = (of: (pair: Pair) => number) => pairs.reduce((total, pair) => total + of(pair), 0);
   try {
     pairs.push(...(await inTurns(job.pairs, (index) => Pair.open(job, { fault, turn, tag }, index))));
-    for (const pair of pairs) pair.pump();
+    for (const pair of pairs) pair.start();
     const timed = await measure(job, fault, {
       count: () => sum((pair) => pair.delivered),
       bytesEach: job.payloadBytes,
@@ -98,7 +98,8 @@ class Pair {
   #dirty = false;
   #publisher: MqttLink | null = null;
   #subscriber: MqttLink | null = null;
-  #stopped = false;
+  /** Until all pairs are there none publishes. */
+  #stopped = true;
 
   private constructor(job: QosOneJob, { tag, index }: { readonly tag: number; readonly index: number }) {
     const topics = job.topics ?? 1;
@@ -144,11 +145,16 @@ class Pair {
   flush(): void {
     this.#dirty = false;
     if (this.#dueCount > 0) this.#acknowledge();
-    this.pump();
+    this.#pump();
+  }
+
+  start(): void {
+    this.#stopped = false;
+    this.#pump();
   }
 
   /** Fills the window. */
-  pump(): void {
+  #pump(): void {
     if (this.#stopped || this.#publisher === null) return;
     const to = Math.min(this.acked, this.delivered) + this.#window;
     if (to <= this.sent) return;

@@ -44,6 +44,8 @@ class EchoConnection {
         return this.#produce(bytes, body, correlation);
       case apiKeys.fetch:
         return this.#fetch(bytes, body, correlation);
+      case apiKeys.listOffsets:
+        return this.#listOffsets(bytes, body, correlation);
       case apiKeys.createTopics:
         return this.#createTopic(bytes, body, correlation);
       case apiKeys.metadata:
@@ -96,6 +98,16 @@ class EchoConnection {
       this.#socket.write(template.subarray(8));
     }
     this.#socket.uncork();
+  }
+
+  #listOffsets(bytes: Buffer, body: number, correlation: number): void {
+    // Replica, one topic, one partition, its index, and -2 for the first offset or -1 for the last.
+    const { topic, end } = textAt(bytes, body + 4 + 4);
+    const partition = bytes.readInt32BE(end + 4);
+    const last = this.#partitions.get(`${topic}/${partition}`)?.nextOffset ?? 0;
+    const answer = new Answer(correlation).i32(1).text(topic).i32(1).i32(partition).i16(0);
+    answer.i64(-1).i64(bytes.readInt8(end + 15) === -2 ? 0 : last);
+    this.#socket.write(answer.finish());
   }
 
   #createTopic(bytes: Buffer, body: number, correlation: number): void {
