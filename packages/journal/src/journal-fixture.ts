@@ -77,6 +77,7 @@ const emptySegment: SegmentRecord = {
 export interface TestJournalOptions {
   readonly disk: Disk;
   readonly folder?: string;
+  readonly uuid?: JournalUuid;
   readonly metadata?: FakeMetadata;
   readonly clock?: Clock;
   readonly random?: Random;
@@ -85,6 +86,8 @@ export interface TestJournalOptions {
 }
 
 const mebibyte = 1024 * 1024;
+/** Identity of the journals that tests write. */
+export const testUuid = '00112233445566778899aabbccddeeff' as JournalUuid;
 
 /** Small enough that a test meets every bound. */
 export const testLimits: Partial<JournalLimits> = {
@@ -101,7 +104,7 @@ export function makeJournal(options: TestJournalOptions): LocalJournal {
     disk: options.disk,
     folder: options.folder ?? '/journal',
     nodeId: 1 as NodeId,
-    uuid: '00112233445566778899aabbccddeeff' as JournalUuid,
+    uuid: options.uuid ?? testUuid,
     metadata: options.metadata ?? new FakeMetadata(),
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,

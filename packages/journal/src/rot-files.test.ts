@@ -1,13 +1,13 @@
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { Disk, Epoch, Offset, RobustError, ShardId } from '@robustmq/core';
-import { openNodeDisk } from '@robustmq/disk';
+import type { Disk, Epoch, JournalUuid, NodeId, Offset, RobustError, ShardId } from '@robustmq/core';
+import { openFolderLock, openNodeDisk } from '@robustmq/disk';
 import { entryHeaderBytes } from '@robustmq/kernel';
 import { AppendRecorder, TestLog } from '@robustmq/kernel/conformance';
 import { SimClock, SimDisk, SimRandom } from '@robustmq/sim';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { FakeMetadata, startJournal } from './journal-fixture.ts';
+import { FakeMetadata, startJournal, testUuid } from './journal-fixture.ts';
 import type { JournalLimits } from './limits.ts';
 import type { LocalJournal } from './local-journal.ts';
 
@@ -285,6 +285,56 @@ describe('storage 4.5: one bit flipped anywhere in a journal’s files is report
           return losses(disk, folder);
         });
         expect(Math.min(costly, harmless)).toBeGreaterThan(2);
+      },
+      timeoutMs,
+    );
+
+    /** Whose folder it is, by its lock; the code of the refusal when the lock cannot tell. */
+    async function ownerOf(lockFolder: string): Promise<JournalUuid | string> {
+      const lock = openFolderLock(lockFolder);
+      const other = { clusterId: 'c', nodeId: 1 as NodeId, uuid: 'ff'.repeat(16) };
+      try {
+        const { uuid } = await lock.acquire(() => other);
+        await lock.release();
+        return uuid;
+      } catch (error) {
+        return (error as RobustError).code;
+      }
+    }
+
+    it(
+      'in its lock: it is the same journal, or the start is refused',
+      async () => {
+        const whole = join(root, 'lock');
+        const lock = openFolderLock(whole);
+        await lock.acquire(() => ({ clusterId: 'c', nodeId: 1 as NodeId, uuid: testUuid }));
+        await lock.release();
+        const owners = new Set<string>();
+        for (const name of readdirSync(whole)) {
+          const bytes = readFileSync(join(whole, name));
+          for (let at = 0; at < bytes.length; at += Math.ceil(stride / 200)) {
+            const flipped = join(root, 'flipped-lock');
+            rmSync(flipped, { recursive: true, force: true });
+            cpSync(whole, flipped, { recursive: true });
+            const damaged = Buffer.from(bytes);
+            damaged[at] = damaged[at]! ^ (1 << (at % 8));
+            writeFileSync(join(flipped, name), damaged);
+            owners.add(await ownerOf(flipped));
+          }
+        }
+        const forgotten = 'ff'.repeat(16);
+        expect([...owners].sort()).toEqual([testUuid, 'FOLDER_UNREADABLE', forgotten]);
+        // A lock that has forgotten everything makes a new identity, to which the log does not belong.
+        const folder = join(root, 'whole');
+        const starting = startJournal({
+          disk: openNodeDisk(),
+          folder,
+          metadata,
+          clock: new SimClock(),
+          uuid: forgotten as JournalUuid,
+          limits: inLogOnly,
+        });
+        await expect(starting).rejects.toMatchObject({ code: 'WAL_FOREIGN' });
       },
       timeoutMs,
     );
