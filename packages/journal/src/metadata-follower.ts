@@ -89,6 +89,8 @@ export class MetadataFollower {
         { shard, segment: id, has: end.entry, sealedAt: record.endEntry },
         'a sealed segment is short here',
       );
+      // Its readers are told: they would wait for ever for what is missing.
+      segment.lostTo = record.endOffset;
     }
     this.#options.seal(segment);
   }

@@ -326,6 +326,26 @@ describe('storage 4.5: rot in the log', () => {
   });
 });
 
+describe('storage 4.5: a sealed segment of which less is here than metadata says', () => {
+  it('regression: its readers waited for ever; what is missing is lost', async () => {
+    const of = await rig(small);
+    const log = new TestLog(shard, 1);
+    for (let at = 0; at < 3; at++) of.got.stream.send([log.data(perEntry)]);
+    await of.got.durable(log.segment, 2);
+    of.metadata.set(shard, [{ id: log.segment, state: 'sealed', endEntry: 5, endOffset: 12 }]);
+    await of.clock.advance(50);
+    const found: Offset[] = [];
+    const request = { shard, segment: log.segment, limit: 12, maxBytes: 1 << 20 };
+    const first = await of.journal.read({ ...request, offset: 0 });
+    for (const entry of first.entries) found.push(entry.baseOffset);
+    expect([found, first.nextOffset]).toEqual([[0, 2, 4], 6]);
+    await expect(of.journal.read({ ...request, offset: 6 })).rejects.toMatchObject({
+      code: 'JOURNAL_DATA_LOST',
+      detail: { from: 6, to: 12 },
+    });
+  });
+});
+
 describe('storage 3.5: what is stored is checked in the background', () => {
   const slow = { ...small, pollMs: 3_600_000, scrubBytesPerSecond: 1 << 20 };
   const day = 24 * 3600;

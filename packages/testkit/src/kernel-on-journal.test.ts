@@ -133,6 +133,21 @@ describe('a kernel on the real journal', () => {
     expect(stored).toEqual(acknowledged);
   });
 
+  it('storage 4.5: what is acknowledged early is durable before metadata calls it sealed', async () => {
+    const lazy = await createShard(broker.kernel, 'lazy', {
+      flush: 'interval',
+      'flush.interval.ms': '60000',
+    });
+    for (const value of ['a', 'b', 'c']) await append(lazy, brokerBatch([value]));
+    lazy.log.rollIfOld(Date.now() + 1e12);
+    await waitUntil(() => recordOf(broker.storage, lazy.id).segments.length === 2);
+    await broker.crash('crash');
+    const again = await broker.shard(lazy.topic.id);
+    const offset = await append(again, brokerBatch(['d']));
+    expect(offset).toBeGreaterThan(3);
+    expect(await valuesOf(again)).toEqual(['0:a', '1:b', '2:c', `${offset}:d`]);
+  });
+
   it('flush=interval and storage=memory: no offset is used twice after a power cut', async () => {
     const lazy = await createShard(broker.kernel, 'lazy', {
       flush: 'interval',

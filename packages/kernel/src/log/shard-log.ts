@@ -2,7 +2,13 @@ import { assert, RobustError } from '@robustmq/core';
 import type { Clock, Epoch, Offset, SegmentId, ShardId } from '@robustmq/core';
 import { patchBaseOffset, patchLeaderEpoch } from '@robustmq/record';
 import type { KernelErrorCode } from '../errors.ts';
-import type { AppendAck, AppendEntry, AppendRefusal, Durability } from '../ports/journal-client.ts';
+import type {
+  AppendAck,
+  AppendEntry,
+  AppendRefusal,
+  Durability,
+  JournalClient,
+} from '../ports/journal-client.ts';
 import type {
   Metadata,
   MetadataCommand,
@@ -35,6 +41,13 @@ export interface ShardLogEvents {
   failed(error: RobustError<KernelErrorCode>): void;
 }
 
+interface ShardLogModules {
+  readonly metadata: Metadata;
+  readonly journal: JournalClient;
+  readonly appender: Appender;
+  readonly clock: Clock;
+}
+
 interface InflightEntry {
   readonly entry: AppendEntry;
   readonly batches: readonly LogBatch[];
@@ -49,7 +62,7 @@ interface InflightEntry {
 export class ShardLog {
   readonly shard: ShardId;
   readonly #epoch: Epoch;
-  readonly #modules: { metadata: Metadata; appender: Appender; clock: Clock };
+  readonly #modules: ShardLogModules;
   readonly #events: ShardLogEvents;
   #config: TopicConfig;
   #durability: Durability;
@@ -82,7 +95,7 @@ export class ShardLog {
     record: ShardRecord,
     config: TopicConfig,
     nextOffset: Offset,
-    modules: { metadata: Metadata; appender: Appender; clock: Clock },
+    modules: ShardLogModules,
     events: ShardLogEvents,
   ) {
     this.shard = record.id;
@@ -369,6 +382,10 @@ export class ShardLog {
   async #roll(): Promise<void> {
     if (this.#rollPending) return;
     this.#rollPending = true;
+    if (this.#segment !== null && this.#offsetLimit > 0 && this.#durability.kind !== 'memory') {
+      await this.#makeDurable(this.#segment.id);
+      if (this.#failed !== null) return;
+    }
     const sealed: SealedSegment | null =
       this.#segment === null
         ? null
@@ -407,6 +424,21 @@ export class ShardLog {
     this.#stageSnapshot();
     if (this.#staged.length > 0) this.#modules.appender.dirty(this);
     this.#wakeIdle();
+  }
+
+  /**
+   * Makes a segment durable that was acknowledged earlier than that: metadata must not call sealed what a power cut may
+   * take. The fence stands behind all its entries in the journal's log.
+   */
+  async #makeDurable(id: SegmentId): Promise<void> {
+    const [answer] = await this.#modules.journal.fence([
+      { shard: this.shard, segment: id, epoch: this.#epoch },
+    ]);
+    if (answer?.status === 'ok' && answer.endEntry === this.#entryId - 1) return;
+    throw new RobustError<KernelErrorCode>('OUTCOME_UNKNOWN', 'the journal does not have the whole segment', {
+      retriable: true,
+      detail: { shard: this.shard, segment: id, status: answer?.status },
+    });
   }
 
   /** The fold's state goes first into a new segment, so that trimming can never take it away. */
