@@ -53,6 +53,8 @@ export class Appender {
   #flightHead = 0;
   #round = 0;
   #lazyTimer: Timer | null = null;
+  /** When it ends. */
+  #lazyDue = 0;
   #lazyBytes = 0;
   #stopped = false;
 
@@ -201,7 +203,11 @@ export class Appender {
     stream.oweSoon(segment);
     this.#lazyBytes += bytes;
     if (this.#lazyBytes >= limits.lazyBytes) return this.#flushLazy();
-    this.#lazyTimer ??= clock.after(ms, () => this.#flushLazy());
+    const due = clock.monotonic() + ms;
+    if (this.#lazyTimer !== null && due >= this.#lazyDue) return;
+    this.#lazyTimer?.cancel();
+    this.#lazyDue = due;
+    this.#lazyTimer = clock.after(ms, () => this.#flushLazy());
   }
 
   #flushLazy(): void {

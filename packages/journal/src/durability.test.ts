@@ -76,6 +76,21 @@ describe('storage 4.7: flush=interval', () => {
     await of.got.durable(lazy.segment, 1);
   });
 
+  it('storage 4.7: regression: it waited for the time of another shard that allows longer', async () => {
+    const of = await rig();
+    const patient = new TestLog(shard, 1, { durability: { kind: 'interval', ms: 60_000 } });
+    const hasty = new TestLog(8 as TestLog['shard'], 2, { durability: { kind: 'interval', ms: 50 } });
+    of.got.stream.send([patient.data(1)]);
+    await of.clock.advance(1000);
+    of.got.stream.send([hasty.data(1), patient.data(1)]);
+    await of.clock.advance(49);
+    await settle();
+    expect(of.got.lastAck(hasty.segment).durableUpTo).toBe(-1);
+    await of.clock.advance(1);
+    await of.got.durable(hasty.segment, 0);
+    expect(of.got.lastAck(patient.segment).durableUpTo).toBe(1);
+  });
+
   it('a clean stop makes all of it durable', async () => {
     const of = await rig();
     const log = new TestLog(shard, 1, { durability: { kind: 'interval', ms: 1_000_000 } });
