@@ -29,6 +29,9 @@ class TurnFlush {
   }
 }
 
+/** A server that fsyncs may need this long for what 10,000 connections have on the way. */
+const drainPatienceMs = 15_000;
+
 /** Pairs of one publisher and one subscriber, each with its own topics and window, all at QoS 1. */
 export async function runQosOne(job: QosOneJob): Promise<LoadResult> {
   const fault = new Fault();
@@ -50,7 +53,7 @@ export async function runQosOne(job: QosOneJob): Promise<LoadResult> {
     }
     for (const pair of pairs) pair.stop();
     const settled = () => pairs.every((pair) => pair.delivered >= pair.sent && pair.acked >= pair.sent);
-    await drain(settled, () => sum((pair) => pair.delivered + pair.acked));
+    await drain(settled, () => sum((pair) => pair.delivered + pair.acked), drainPatienceMs);
     const unacked = sum((pair) => pair.sent - pair.acked);
     if (unacked !== 0) throw new Error(`${unacked} publishes were never acknowledged`);
     return {

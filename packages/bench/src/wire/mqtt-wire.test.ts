@@ -86,6 +86,15 @@ describe('MQTT scanner', () => {
     }
   });
 
+  it('gathers a frame of many pieces, however small the first', () => {
+    const frame = publishQosOneFrame('topic', Buffer.from(Array.from({ length: 5000 }, (_, i) => i))).bytes;
+    for (const size of [1, 3, 700, 1100]) {
+      const pieces: Buffer[] = [];
+      for (let at = 0; at < frame.length; at += size) pieces.push(frame.subarray(at, at + size));
+      expect(scan(pieces).packets, `pieces of ${size}`).toEqual([`32:${frame.toString('hex', 3)}`]);
+    }
+  });
+
   it('shows publishes at QoS 0 to who inspects them', () => {
     const seen: string[] = [];
     const scanner = new MqttScanner((first, bytes, at, end) => {
