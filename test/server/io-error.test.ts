@@ -2,19 +2,14 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { hasCommand, ServerProcess, waitUntil } from '@robustmq/testkit';
+import { hasCommand, runCommand, ServerProcess, waitUntil } from '@robustmq/testkit';
 import { describe, expect, it } from 'vitest';
 import { Load } from './load.ts';
 
 const fatal = 70;
 const exitMs = 1000;
 
-const missing =
-  process.platform !== 'linux'
-    ? 'not on Linux'
-    : hasCommand('strace', ['-V'])
-      ? null
-      : 'strace is not installed';
+const missing = await straceMissing();
 const title = 'an input/output error under load of both protocols';
 
 describe.skipIf(missing !== null)(missing === null ? title : `${title} (${missing})`, () => {
@@ -37,6 +32,15 @@ describe.skipIf(missing !== null)(missing === null ? title : `${title} (${missin
     120_000,
   );
 });
+
+/** Why no process can be traced here, or null. */
+async function straceMissing(): Promise<string | null> {
+  if (process.platform !== 'linux') return 'not on Linux';
+  if (process.getuid?.() !== 0) return 'tracing a process that runs needs root';
+  if (!hasCommand('strace', ['-V'])) return 'strace is not installed';
+  const { code, stderr } = await runCommand('strace', ['-o', '/dev/null', 'true']);
+  return code === 0 ? null : `strace may trace nothing: ${stderr.trim()}`;
+}
 
 /** Has the system fail that call of the server from now on; resolves at its end with both times, ms. */
 async function failNext(
