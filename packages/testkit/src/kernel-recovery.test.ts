@@ -150,6 +150,21 @@ describe('storage 4.5: offsets that were acknowledged and lost', () => {
     expect(await append(again, brokerBatch(['d']))).toBe(limit);
   });
 
+  it('the log says once what a crash may have cost', async () => {
+    const shard = await createShard(kernel, 'lazy', { flush: 'interval' });
+    for (const value of ['a', 'b', 'c']) await append(shard, brokerBatch([value]));
+    const limit = recordOf(storage, shard.id).offsetLimit;
+    storage.journal.loseTail(lastSegment(storage, shard.id).id, 2);
+    const said: object[] = [];
+    const warn = (fields: object): void => void said.push(fields);
+    for (let start = 0; start < 2; start++) {
+      storage.journal.crash();
+      kernel = await startKernel(storage, { modules: { logger: { ...silentLogger, warn } } });
+      await kernel.openShard(shard.id);
+    }
+    expect(said).toEqual([{ topic: 'lazy', shard: shard.id, from: 1, to: limit, kind: 'skipped' }]);
+  });
+
   it('storage=memory: a restart loses the records and none of the offsets', async () => {
     const shard = await createShard(kernel, 'volatile', { storage: 'memory' });
     for (const value of ['a', 'b']) await append(shard, brokerBatch([value]));

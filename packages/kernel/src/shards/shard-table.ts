@@ -108,9 +108,10 @@ export class ShardTable {
       await shard.open();
       // While it was opened the shard of copies may have been lost, or the topic deleted.
       if (lost !== null) throw lost as RobustError<KernelErrorCode>;
-      recordOf(metadata, id);
+      const recovered = recordOf(metadata, id);
       this.#ready.set(id, shard);
       this.#complained.delete(id);
+      this.#report(topic, record, recovered);
       if (retained !== null) {
         this.#retained.set(id, retained);
         // Copies made while replaying wait for the end of a turn.
@@ -122,6 +123,18 @@ export class ShardTable {
       const known = asKernelError(error as Error);
       if (retained !== null) this.#close(retained, known);
       throw known;
+    }
+  }
+
+  /** What a crash cost is said where an operator looks; readers find the holes in metadata. */
+  #report(topic: TopicRecord, before: ShardRecord, after: ShardRecord): void {
+    const known = new Set(before.holes.map(({ from }) => from));
+    for (const { from, to, kind } of after.holes) {
+      if (known.has(from)) continue;
+      this.#modules.logger.warn(
+        { topic: topic.name, shard: after.id, from, to, kind },
+        'offsets are missing since the last stop: lost, or acknowledged before they were durable',
+      );
     }
   }
 
