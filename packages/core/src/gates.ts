@@ -2,6 +2,8 @@
 export interface ConnectionGate {
   /** `address` is the peer's, as the system says it; empty where it is gone already. */
   admit(address: string): boolean;
+  /** Called once for each connection that was admitted, when it has ended. */
+  left(): void;
 }
 
 /** Tells whether connections that bring records should be read at all. */
@@ -21,6 +23,6 @@ export interface Gates {
 
 /** Lets everything in; for listeners that stand alone. */
 export const openGates: Gates = {
-  connections: { admit: () => true },
+  connections: { admit: () => true, left: () => undefined },
   publishers: { closed: false, whenOpen: () => undefined, forget: () => undefined },
 };

@@ -80,7 +80,10 @@ async function bindAll(hosts: readonly string[], port: number, hooks: ListenHook
         return;
       }
       sockets.add(socket);
-      socket.once('close', () => sockets.delete(socket));
+      socket.once('close', () => {
+        sockets.delete(socket);
+        gate?.left();
+      });
     });
     open.set(host, server);
     bound = (server.address() as AddressInfo).port;

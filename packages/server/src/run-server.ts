@@ -21,7 +21,7 @@ export async function runServer(config: Config): Promise<void> {
   let ready = false;
   const started: Listener[] = [];
   const base = await startStandalone(config, { logger, addresses: advertisedAddresses(config), onFatal });
-  const gates = new ProcessGates(config.limits, logger.child({ package: 'server' }));
+  const gates = new ProcessGates(config, logger.child({ package: 'server' }));
   const stop = async (): Promise<void> => {
     ready = false;
     for (const listener of started.splice(0).reverse()) await listener.part.stop();

@@ -12,6 +12,11 @@ export const gateMetrics: MetricTable<GateFigures> = {
     type: 'counter',
     help: 'Connections closed at once: memory was short.',
   },
+  connectionsOverDescriptors: {
+    name: 'robustmq_server_connections_over_descriptors_total',
+    type: 'counter',
+    help: 'Connections closed at once: the descriptors that are left are for files.',
+  },
   memoryBytes: {
     name: 'robustmq_server_memory_bytes',
     type: 'gauge',
