@@ -1,6 +1,6 @@
 import { closeSync, fdatasyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { joinGroup } from '@robustmq/kafka-codec';
+import { joinGroup, metadata } from '@robustmq/kafka-codec';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { KafkaClient } from './kafka-client.ts';
 import { batchOf, produceTo } from './kafka-fixture.ts';
@@ -46,6 +46,33 @@ it('mqtt defect 50: no metric has a label that clients fill', async () => {
   const after = await metrics();
   expect(seriesIn(after)).toEqual(before);
   expect(after).not.toContain(name);
+  kafka.close();
+  await client.disconnect(0);
+});
+
+it('semantics 8.1: each number that is bounded is a metric', async () => {
+  const value = async (name: string): Promise<number> => {
+    const line = (await metrics()).split('\n').find((each) => each.startsWith(`robustmq_${name} `));
+    return Number(line?.split(' ')[1]);
+  };
+  const bounded = [
+    'kernel_topics',
+    'kernel_shards',
+    'kernel_retained_records',
+    'kernel_retained_bytes',
+    'mqtt_sessions_broad',
+  ];
+  const before = await Promise.all(bounded.map(value));
+  const { client } = await MqttClient.connect(server.ports.mqtt, 5, {
+    clientId: 'bounded',
+    properties: { sessionExpiry: 60 },
+  });
+  await client.publishAcknowledged({ topic: 'bounded/state', payload: 'x', retain: true });
+  await client.subscribe('+/none', 1);
+  const kafka = await KafkaClient.connect({ host: '127.0.0.1', port: server.ports.kafka });
+  await kafka.send(metadata, 9, { topics: [{ name: 'bounded' }] });
+  const after = await Promise.all(bounded.map(value));
+  for (const [at, name] of bounded.entries()) expect(after[at], name).toBeGreaterThan(before[at]!);
   kafka.close();
   await client.disconnect(0);
 });
