@@ -238,7 +238,7 @@ async function flipEverywhere(
   return sums;
 }
 
-beforeAll(write);
+beforeAll(write, timeoutMs);
 
 describe('storage 4.5: one bit flipped anywhere in a journal’s files is reported, the entry refused, the rest served', () => {
   it(
@@ -270,7 +270,7 @@ describe('storage 4.5: one bit flipped anywhere in a journal’s files is report
       }
     });
 
-    afterAll(() => rmSync(root, { recursive: true }));
+    afterAll(() => rmSync(root, { recursive: true }), timeoutMs);
 
     it(
       'whichever it is',

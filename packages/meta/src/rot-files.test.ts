@@ -135,9 +135,9 @@ beforeAll(async () => {
   await disk.mkdir(folder);
   await write(folder);
   note(folder);
-});
+}, timeoutMs);
 
-afterAll(() => rmSync(root, { recursive: true }));
+afterAll(() => rmSync(root, { recursive: true }), timeoutMs);
 
 describe('storage 2.6: one bit flipped anywhere in the files of metadata', () => {
   it(

@@ -167,7 +167,7 @@ describe('storage 2.4: a log in real files that is cut', () => {
     for (const [name, bytes] of images) writeFileSync(join(root, name), bytes);
   });
 
-  afterAll(() => rmSync(root, { recursive: true }));
+  afterAll(() => rmSync(root, { recursive: true }), filesTimeoutMs);
 
   /** The outcome with these bytes in the newest file; recovery writes to none of the others. */
   async function outcomeOfFiles(bytes: Buffer): Promise<Outcome> {
