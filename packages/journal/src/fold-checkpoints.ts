@@ -5,6 +5,7 @@ import { isDiskError, storageFull } from './errors.ts';
 const magic = 0x524d5143;
 const version = 1;
 const headerBytes = 28;
+const checkpointName = /^(\d+)\.fold$/;
 
 export interface FoldCheckpoint {
   readonly coveredTo: Offset;
@@ -30,8 +31,16 @@ export class FoldCheckpoints {
     this.#logger = logger;
   }
 
-  async start(): Promise<void> {
+  /** Makes the folder, clears what a crash left half done, and lists the shards that have one. */
+  async start(): Promise<ShardId[]> {
     await this.#disk.mkdir(this.#folder);
+    const shards: ShardId[] = [];
+    for (const { name } of await this.#disk.list(this.#folder)) {
+      const shard = checkpointName.exec(name)?.[1];
+      if (shard !== undefined) shards.push(Number(shard) as ShardId);
+      else if (name.endsWith('.new')) await this.#disk.unlink(`${this.#folder}/${name}`);
+    }
+    return shards;
   }
 
   async save(shard: ShardId, coveredTo: Offset, state: Uint8Array): Promise<void> {

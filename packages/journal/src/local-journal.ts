@@ -295,7 +295,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
     const { disk, folder, uuid, random, logger, onFatal, clock } = this.#options;
     const limits = this.#limits;
     const found = await this.#files.start();
-    await this.#folds.start();
+    const withCheckpoint = await this.#folds.start();
     await disk.syncDir(folder);
     await disk.syncDir(dirname(folder));
     const { wal, recovered } = await openWal({
@@ -335,7 +335,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
     this.#startAppender(wal);
     await this.#admission.start();
     this.#state = 'running';
-    this.#follower.start();
+    this.#follower.start(withCheckpoint);
     this.#writeBehind.kick();
     this.#scrubber.start();
   }

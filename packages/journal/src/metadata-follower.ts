@@ -32,7 +32,8 @@ export class MetadataFollower {
     this.#options = options;
   }
 
-  start(): void {
+  /** `others`: shards of which there may be more than segments. */
+  start(others: Iterable<ShardId>): void {
     const { metadata, store } = this.#options;
     this.#unwatch = metadata.watch((update) => {
       for (const change of update.changes) {
@@ -42,7 +43,8 @@ export class MetadataFollower {
           for (const shard of change.topic.shards) this.#review(shard, undefined);
       }
     });
-    for (const shard of store.shards.keys()) this.#review(shard, metadata.image.shards.get(shard));
+    for (const shard of new Set([...store.shards.keys(), ...others]))
+      this.#review(shard, metadata.image.shards.get(shard));
   }
 
   stop(): void {

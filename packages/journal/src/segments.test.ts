@@ -183,6 +183,17 @@ describe('storage 3.7: what metadata no longer lists', () => {
     expect(of.journal.usage().shards.size).toBe(0);
   });
 
+  it('storage 4.2: a checkpoint whose shard was deleted while nobody looked goes at the next start, no other', async () => {
+    const of = await rig();
+    const other = 8 as TestLog['shard'];
+    await list(of, [new TestLog(shard, 1)]);
+    for (const each of [shard, other]) await of.journal.saveCheckpoint(each, 2, Buffer.from('state'));
+    await (await of.disk.open('writeBehind', '/journal/folds/9.fold.new', { create: true })).close();
+    const again = await rig(small, { ...of, disk: of.disk.kill() });
+    await again.clock.advance(60_000);
+    expect((await again.disk.list('/journal/folds')).map(({ name }) => name)).toEqual(['7.fold']);
+  });
+
   it('stays deleted after a power cut, whatever the log still holds of it', async () => {
     const of = await rig();
     const logs = [1, 2].map((id) => new TestLog(shard, id, { baseOffset: (id - 1) * 2 }));
