@@ -12,8 +12,8 @@ import type { JournalLimits } from './limits.ts';
 import type { LocalJournal } from './local-journal.ts';
 
 /** `FLIP_STRIDE=1` flips a bit of every byte; in the suite only every so many bytes have their turn. */
-const stride = Number(process.env['FLIP_STRIDE'] ?? 1499);
-const timeoutMs = process.env['FLIP_STRIDE'] === undefined ? 120_000 : 4 * 3_600_000;
+const stride = Number(process.env['FLIP_STRIDE'] ?? 1999);
+const timeoutMs = process.env['FLIP_STRIDE'] === undefined ? 300_000 : 4 * 3_600_000;
 const count = 9;
 const pageBytes = 4096;
 /** Header and table of a frame with one item. */
@@ -244,7 +244,7 @@ describe('storage 4.5: one bit flipped anywhere in a journal’s files is report
   it(
     'on the simulated disk',
     async () => {
-      const { costly, harmless } = await flipEverywhere(Math.ceil(stride / 5), async (path, bytes) => {
+      const { costly, harmless } = await flipEverywhere(Math.ceil(stride / 4), async (path, bytes) => {
         const disk = new SimDisk();
         for (const folder of ['wal', 'segments', 'folds']) await disk.mkdir(`/journal/${folder}`);
         for (const [name, image] of images) {
@@ -312,7 +312,7 @@ describe('storage 4.5: one bit flipped anywhere in a journal’s files is report
         const owners = new Set<string>();
         for (const name of readdirSync(whole)) {
           const bytes = readFileSync(join(whole, name));
-          for (let at = 0; at < bytes.length; at += Math.ceil(stride / 200)) {
+          for (let at = 0; at < bytes.length; at += Math.ceil(stride / 300)) {
             const flipped = join(root, 'flipped-lock');
             rmSync(flipped, { recursive: true, force: true });
             cpSync(whole, flipped, { recursive: true });

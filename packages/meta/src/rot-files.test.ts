@@ -12,7 +12,7 @@ import { createTopic, registerJournal, startBroker, stateOptions } from './testi
 
 /** `FLIP_STRIDE=1` flips a bit of every byte; in the suite only every so many bytes have their turn. */
 const stride = Number(process.env['FLIP_STRIDE'] ?? 499);
-const timeoutMs = process.env['FLIP_STRIDE'] === undefined ? 120_000 : 4 * 3_600_000;
+const timeoutMs = process.env['FLIP_STRIDE'] === undefined ? 300_000 : 4 * 3_600_000;
 const fileBytes = 64 * 1024;
 const disk = openNodeDisk();
 

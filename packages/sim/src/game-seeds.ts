@@ -14,7 +14,7 @@ export interface Played {
 }
 
 /** A group takes about a second; beside other work on a small machine it may take much longer. */
-export const seedGroupTimeoutMs = 120_000;
+export const seedGroupTimeoutMs = 300_000;
 const seedsPerGroup = 10;
 const seedsOfSuite = 200;
 

@@ -18,7 +18,7 @@ const folder = '/wal';
 const fileBytes = 64 * 1024;
 const sector = 512;
 /** Each trial syncs folders, which a busy disk makes slow. */
-const filesTimeoutMs = 120_000;
+const filesTimeoutMs = 300_000;
 
 type Images = ReadonlyMap<string, Buffer>;
 
