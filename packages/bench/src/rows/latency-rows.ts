@@ -24,10 +24,10 @@ interface Work {
 }
 
 /** Small, so that every shard rolls several times a second and each retention pass finds something to delete. */
-const smallSegments = { 'segment.bytes': String(1024 * 1024), 'retention.bytes': String(8 * 1024 * 1024) };
+const smallSegments = { 'segment.bytes': String(1024 * 1024), 'retention.bytes': String(2 * 1024 * 1024) };
 const largeSegments = {
   'segment.bytes': String(16 * 1024 * 1024),
-  'retention.bytes': String(128 * 1024 * 1024),
+  'retention.bytes': String(32 * 1024 * 1024),
 };
 
 const mqtt = { protocol: 'mqtt', partitions: null, settings: smallSegments } as const;

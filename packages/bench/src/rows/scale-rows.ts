@@ -83,7 +83,7 @@ function kafkaPayloadRow(bytes: number): Row {
   const recordsPerBatch = recordsThatFit(bytes, batchBytes);
   return scaleRow({
     id: `scale-payload-kafka-${bytes}`,
-    title: `Kafka produce, 1 connection, ${recordsPerBatch} records of ${sizeText(bytes)} a request`,
+    title: `Kafka produce, 1 connection, ${recordsPerBatch} x ${sizeText(bytes)} a request`,
     protocol: 'kafka',
     unit: 'megabytes',
     load: async (context) => ({
