@@ -19,6 +19,8 @@ export interface TopicConfig {
   readonly storage: 'journal' | 'memory';
   readonly flush: 'always' | 'interval';
   readonly flushIntervalMs: number;
+  /** It came about by its use, and counts against the bound on those. */
+  readonly autoCreated: boolean;
 }
 
 /** How one key is written, checked and shown. */
@@ -57,6 +59,7 @@ export const topicConfigKeys: readonly TopicConfigKey[] = [
   { name: 'storage', type: 'string', default: 'journal', words: ['journal', 'memory'], fixed: true },
   { name: 'flush', type: 'string', default: 'always', words: ['always', 'interval'] },
   { name: 'flush.interval.ms', type: 'int', default: '100', min: 1, max: 60_000 },
+  { name: 'auto.created', type: 'boolean', default: 'false' },
 ];
 
 const keysByName = new Map(topicConfigKeys.map((key) => [key.name, key]));
@@ -123,5 +126,6 @@ export function parseTopicConfig(values: TopicConfigValues): TopicConfig {
     storage: text('storage') === 'memory' ? 'memory' : 'journal',
     flush: text('flush') === 'interval' ? 'interval' : 'always',
     flushIntervalMs: number('flush.interval.ms'),
+    autoCreated: text('auto.created') === 'true',
   };
 }

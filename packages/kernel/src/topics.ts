@@ -95,11 +95,11 @@ export class Topics {
     if (known !== undefined) return known;
     const { tenant, autoCreateShards, autoCreateMax } = this.options;
     return this.#once(tenant, name, () => {
-      // The default topic does not count; what is being created does.
-      if (this.list().length - 1 + this.#creating.size >= autoCreateMax) {
+      // Those that are being created count, too.
+      if (this.#autoCreated() + this.#creating.size >= autoCreateMax) {
         throw new RobustError<KernelErrorCode>('TOPIC_POLICY', 'too many topics were created by their use');
       }
-      return this.create(name, autoCreateShards);
+      return this.create(name, autoCreateShards, new Map([['auto.created', 'true']]));
     });
   }
 
@@ -162,6 +162,13 @@ export class Topics {
         { detail: { key: name } },
       );
     }
+  }
+
+  #autoCreated(): number {
+    let count = 0;
+    for (const topic of this.#metadata.image.topics.values())
+      if (!topic.internal && this.configOf(topic).autoCreated) count++;
+    return count;
   }
 
   #mayHoldData(topic: TopicRecord): boolean {

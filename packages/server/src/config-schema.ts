@@ -137,7 +137,7 @@ export const configSchema = z.strictObject({
         .min(0)
         .max(100_000)
         .default(1000)
-        .describe('Topics that may come about by use; above it they must be created.'),
+        .describe('Topics that may have come about by use (`auto.created`); above it they must be created.'),
       defaultRetentionBytes: z
         .number()
         .int()

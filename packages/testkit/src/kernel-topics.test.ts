@@ -92,6 +92,19 @@ describe('creation by use', () => {
     expect(answers.filter((answer) => answer === 'TOPIC_POLICY').length).toBe(20);
     expect(await codeOf(kernel.topics.ensure('t0'))).toBe('accepted');
   });
+
+  it('semantics 8.1: counts what came about by use, not what was created, nor what was taken over', async () => {
+    storage.journal.crash();
+    const { options } = kernel.topics;
+    kernel = await startKernel(storage, { options: { topics: { ...options, autoCreateMax: 2 } } });
+    for (const name of ['a', 'b', 'c']) await kernel.topics.create(name, 1);
+    const used = await kernel.topics.ensure('t0');
+    expect(await codeOf(kernel.topics.ensure('t1'))).toBe('accepted');
+    expect(await codeOf(kernel.topics.ensure('t2'))).toBe('TOPIC_POLICY');
+    await kernel.topics.configure(used, new Map([['auto.created', 'false']]));
+    expect(await codeOf(kernel.topics.ensure('t2'))).toBe('accepted');
+    expect(await codeOf(kernel.topics.ensure('t3'))).toBe('TOPIC_POLICY');
+  });
 });
 
 describe('semantics 1.6: shards that stay', () => {
@@ -175,6 +188,7 @@ describe('configuration: what is accepted is enforced', () => {
     storage: 'kernel-recovery: storage=memory',
     flush: 'kernel-log: flush=always waits for the disk',
     'flush.interval.ms': 'here',
+    'auto.created': 'here',
   };
 
   it('every key has a test that shows its effect', () => {
