@@ -34,7 +34,7 @@ describe(`kill -9 under load of both protocols, ${kills} times`, () => {
       const began = performance.now();
       await using server = await ServerProcess.start({
         config: { mqtt: { willRecoveryGraceMs } },
-        startTimeoutMs: 60_000,
+        startTimeoutMs: 120_000,
       });
       const history = new History();
       const admin = kafkaOf(server).admin();

@@ -60,7 +60,7 @@ describe('a wall clock that jumps by an hour under load, forward and back', () =
       `${name}${missing === null ? '' : ` (${missing})`}`,
       async () => {
         using clock = create();
-        await using server = await ServerProcess.start({ env: clock.env, startTimeoutMs: 60_000 });
+        await using server = await ServerProcess.start({ env: clock.env, startTimeoutMs: 120_000 });
         const load = await Load.start(server);
         await leave(server, 'half-an-hour', 1800);
         const watcher = await MqttClient.connect(server.ports.mqtt, 5, { clientId: 'watcher', keepAlive: 0 });

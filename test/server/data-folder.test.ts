@@ -7,7 +7,7 @@ const refused = /do not belong together, or one of them is gone, or the journal 
 
 /** A server that was stopped, with one record. */
 async function stoppedServer(): Promise<ServerProcess> {
-  const server = await ServerProcess.start({ startTimeoutMs: 60_000 });
+  const server = await ServerProcess.start({ startTimeoutMs: 120_000 });
   const log = await RecordLog.connect(server.ports.kafka);
   await log.produce('kept', [{ value: 'value' }]);
   log.close();

@@ -79,7 +79,7 @@ async function fillAndGoOn(sizes: Sizes): Promise<void> {
   const { mebibytes, kind, storage } = sizes;
   await using volume = await SmallVolume.mount({ mebibytes, kind });
   const config = { dataDir: join(volume.path, 'data'), mqtt: { publishTimeoutMs: 2000 }, storage };
-  await using server = await ServerProcess.start({ config, startTimeoutMs: 60_000 });
+  await using server = await ServerProcess.start({ config, startTimeoutMs: 120_000 });
   let leastFree = volume.freeBytes;
   const watching = setInterval(() => (leastFree = Math.min(leastFree, volume.freeBytes)), 10);
   try {

@@ -17,7 +17,7 @@ describe.skipIf(missing !== null)(missing === null ? title : `${title} (${missin
   it.each(['pwrite64', 'fdatasync'])(
     'of %s ends the process within a second, and nothing that was acknowledged is lost',
     async (call) => {
-      await using server = await ServerProcess.start({ startTimeoutMs: 60_000 });
+      await using server = await ServerProcess.start({ startTimeoutMs: 120_000 });
       const load = await Load.start(server);
       const times = await failNext(server, call);
       expect(times.exited - times.injected).toBeLessThan(exitMs);

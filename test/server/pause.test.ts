@@ -16,7 +16,7 @@ describe('a server that stands still for 10 s under load', () => {
     '%s: loses nothing, and ends no session, connection or group member that was not silent',
     async (how) => {
       using control = new FaultControl();
-      await using server = await ServerProcess.start({ env: control.env, startTimeoutMs: 60_000 });
+      await using server = await ServerProcess.start({ env: control.env, startTimeoutMs: 120_000 });
       const load = await Load.start(server);
       const device = await Pinging.open(server);
       const member = await Member.join(server);
