@@ -3,7 +3,7 @@ import { runCampaign } from './fuzz/campaign.ts';
 import { serverTargets } from './fuzz/server-targets.ts';
 
 /** With those of `codec-fuzz.test.ts` 100,000 in a test run. More: `npm run fuzz`. */
-const sequences = 10_000;
+const sequences = 7500;
 const seed = 20_261_124;
 
 const targets = await serverTargets();

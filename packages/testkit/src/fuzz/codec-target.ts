@@ -7,6 +7,8 @@ import type { FuzzTarget, TargetMeasures } from './target.ts';
 /** Memory that a process which only decodes may gain, bytes: the collector's own leeway. */
 const grownBytesMax = 96 * 1024 * 1024;
 
+const mutationsMax = 6;
+
 /** A decoder below test: what it must do with the packets of any sequence, or throw. */
 export interface CodecSubject {
   readonly name: string;
@@ -28,7 +30,7 @@ export function codecTarget(subject: CodecSubject): FuzzTarget {
   return {
     name,
     share,
-    scripts: scripts(traffic.length),
+    scripts: scripts(traffic.length, mutationsMax),
     synchronous,
     batch: 1,
     measures,

@@ -111,6 +111,8 @@ function publish(input: Partial<PublishPacket> & { readonly topic: string }): Pa
 
 function conversations(version: ProtocolVersion): Packet[][] {
   const five = version === 5;
+  // Names of their own: a message that each of a hundred connections gets is no work for the fuzzer.
+  const top = (conversation: string): string => `fuzz${version}/${conversation}`;
   const connect = (clientId: string, more: object = {}): Packet => ({
     type: 'connect',
     version,
@@ -132,25 +134,30 @@ function conversations(version: ProtocolVersion): Packet[][] {
   };
   const kept = five ? { sessionExpiry: 3, receiveMaximum: 10, topicAliasMaximum: 5, userProperties } : {};
   return [
-    [connect('fuzz-plain'), ...subscribing(version), ...publishing(version), { type: 'pingreq' }],
+    [
+      connect('fuzz-plain'),
+      ...subscribing(version, top('plain')),
+      ...publishing(version, top('plain')),
+      { type: 'pingreq' },
+    ],
     [
       connect('fuzz-will', { will, username: 'user', password: bytes }),
-      publish({ topic: 'a/b', qos: 2, packetId: 3 }),
+      publish({ topic: `${top('will')}/b`, qos: 2, packetId: 3 }),
       { type: 'pubrel', packetId: 3, reasonCode: 0, properties: {} },
       leaving(version, five ? 4 : 0),
     ],
     [
       connect('fuzz-kept', { cleanStart: false, properties: kept }),
-      ...subscribing(version),
+      ...subscribing(version, top('kept')),
       ...acknowledging(version),
-      ...publishing(version),
+      ...publishing(version, top('kept')),
       leaving(version, 0),
     ],
     [connect('fuzz-kept', { cleanStart: false, properties: kept }), ...acknowledging(version)],
     [
       connect('fuzz-retain'),
-      ...retaining(),
-      ...subscribing(version),
+      ...retaining(top('retain')),
+      ...subscribing(version, top('retain')),
       { type: 'pingreq' },
       leaving(version, 0),
     ],
@@ -158,7 +165,7 @@ function conversations(version: ProtocolVersion): Packet[][] {
   ];
 }
 
-function subscribing(version: ProtocolVersion): Packet[] {
+function subscribing(version: ProtocolVersion, top: string): Packet[] {
   const five = version === 5;
   const filter = (text: string, qos: Qos, more: Partial<Subscription> = {}): Subscription => ({
     filter: text,
@@ -173,38 +180,38 @@ function subscribing(version: ProtocolVersion): Packet[] {
     {
       type: 'subscribe',
       packetId: 1,
-      subscriptions: [filter('a/+', 0), filter('a/#', 1, options), filter('fuzz/+/x', 2)],
+      subscriptions: [filter(`${top}/+`, 0), filter(`${top}/#`, 1, options), filter(`${top}/+/x`, 2)],
       properties: five ? { subscriptionIdentifiers: [127], userProperties } : {},
     },
-    { type: 'unsubscribe', packetId: 2, filters: ['a/+', 'none'], properties: {} },
+    { type: 'unsubscribe', packetId: 2, filters: [`${top}/+`, 'none'], properties: {} },
   ];
 }
 
-function publishing(version: ProtocolVersion): Packet[] {
+function publishing(version: ProtocolVersion, top: string): Packet[] {
   const properties =
     version === 5
       ? {
           payloadFormat: 1,
           messageExpiry: 30,
           contentType: 'text/plain',
-          responseTopic: 'a/answer',
+          responseTopic: `${top}/answer`,
           correlationData: bytes,
           userProperties,
         }
       : {};
   return [
-    publish({ topic: 'a/b', payload: Buffer.from('zero'), properties }),
-    publish({ topic: 'a/c', qos: 1, packetId: 10, payload: Buffer.from('one'), properties }),
-    publish({ topic: 'fuzz/ü/x', qos: 2, packetId: 11, payload: Buffer.alloc(300, 0x62) }),
+    publish({ topic: `${top}/b`, payload: Buffer.from('zero'), properties }),
+    publish({ topic: `${top}/c`, qos: 1, packetId: 10, payload: Buffer.from('one'), properties }),
+    publish({ topic: `${top}/ü/x`, qos: 2, packetId: 11, payload: Buffer.alloc(300, 0x62) }),
     { type: 'pubrel', packetId: 11, reasonCode: 0, properties: {} },
   ];
 }
 
-function retaining(): Packet[] {
+function retaining(top: string): Packet[] {
   return [
-    publish({ topic: 'a/kept', qos: 1, packetId: 20, retain: true }),
-    publish({ topic: 'a/kept', qos: 0, retain: true, payload: Buffer.alloc(0) }),
-    publish({ topic: 'a/kept', qos: 2, packetId: 21, retain: true }),
+    publish({ topic: `${top}/kept`, qos: 1, packetId: 20, retain: true }),
+    publish({ topic: `${top}/kept`, qos: 0, retain: true, payload: Buffer.alloc(0) }),
+    publish({ topic: `${top}/kept`, qos: 2, packetId: 21, retain: true }),
     { type: 'pubrel', packetId: 21, reasonCode: 0, properties: {} },
   ];
 }

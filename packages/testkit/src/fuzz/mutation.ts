@@ -51,15 +51,16 @@ const mutation: fc.Arbitrary<Mutation> = fc.tuple(
   part,
   part,
   part,
-  fc.boolean(),
+  // What is not framed ends the stream; most damage is to be looked at more closely.
+  fc.noBias(fc.nat(3)).map((quarter) => quarter > 0),
 );
 
-/** Scripts over `sequences` sequences; none, or up to six mutations. */
-export function scripts(sequences: number): fc.Arbitrary<Script> {
+/** Scripts over `sequences` sequences, with up to `mutationsMax` mutations. */
+export function scripts(sequences: number, mutationsMax: number): fc.Arbitrary<Script> {
   return fc
     .tuple(
       fc.noBias(fc.nat(sequences - 1)),
-      fc.array(mutation, { maxLength: 6, size: 'max' }),
+      fc.array(mutation, { maxLength: mutationsMax, size: 'max' }),
       fc.array(part, { maxLength: 4, size: 'max' }),
     )
     .map(([sequence, mutations, cuts]) => ({ sequence, mutations, cuts }));

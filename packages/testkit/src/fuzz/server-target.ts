@@ -8,11 +8,15 @@ import type { ServerUnderFuzz } from './server-under-fuzz.ts';
 import type { FuzzTarget, TargetMeasures } from './target.ts';
 
 /** Connections at once, on average. */
-const batch = 24;
+const batch = 256;
+/** How long a process takes to end after its listeners did, ms. */
+const endMs = 500;
+/** Few: what is damaged more does not get beyond its first packet. */
+const mutationsMax = 3;
 /** How long a connection may stay open that the client has ended, ms. */
 const closeMsMax = 10_000;
-/** How long a client that lingers waits for an answer before it ends the connection, ms. */
-const lingerMs = 15;
+/** Exchanges of the healthy client after which a connection has been served as far as it will be. */
+const patience = 3;
 /** How long the healthy client may wait for one exchange, ms; the fuzzer shares the machine with the server. */
 const healthyMsMax = 5000;
 const healthyPauseMs = 20;
@@ -28,6 +32,10 @@ export interface ServerSubject {
   readonly port: number;
   readonly grammar: Grammar;
   readonly traffic: readonly (readonly Buffer[])[];
+  /** A request that is sent last, and bytes of its answer: when they come, all before was served. */
+  readonly probe: { readonly request: Buffer; readonly answer: Buffer };
+  /** Connects the client of `exchange` again, to a server that was restarted. */
+  connect(): Promise<void>;
   /** One exchange of a client that does everything right. */
   exchange(): Promise<void>;
   /** Removes what mutated requests have left, as far as an operator could. */
@@ -37,24 +45,41 @@ export interface ServerSubject {
 
 /** Fuzzes a listener of a server that runs as a process of its own, with a healthy client beside. */
 export function serverTarget(subject: ServerSubject): FuzzTarget {
-  const { name, under, port, grammar, traffic } = subject;
+  const { name, under, port, grammar, traffic, probe } = subject;
   const measures: TargetMeasures = { slowestMs: 0, healthyMs: 0, grownBytes: 0 };
-  const healthy = new HealthyClient(subject, measures);
+  let healthy = new HealthyClient(subject, measures);
+  // So that what ended a server can be shrunk.
+  const revive = async (): Promise<void> => {
+    await healthy.stop();
+    await under.restart();
+    await subject.connect();
+    healthy = new HealthyClient(subject, measures);
+  };
   let first: { readonly bytes: number; readonly descriptors: number } | null = null;
   return {
     name,
     share: 2.3,
     synchronous: false,
-    scripts: scripts(traffic.length),
+    scripts: scripts(traffic.length, mutationsMax),
     batch,
     measures,
     async run(batchOfScripts) {
-      await Promise.all(
-        batchOfScripts.map((script) => {
-          const bytes = Buffer.concat(mutate(script, traffic, grammar));
-          return play(port, chunksOf(bytes, script.cuts), script.cuts.length === 4);
-        }),
-      );
+      if (!under.alive) await revive();
+      // Not awaited alone: a healthy client that fails would never say that enough was served.
+      const served = healthy.exchanges(patience);
+      const connections = batchOfScripts.map((script) => {
+        const bytes = Buffer.concat([...mutate(script, traffic, grammar), probe.request]);
+        // Some are ended at once, in the middle of whatever the server does for them.
+        const ends = script.cuts.length === 0 ? Promise.resolve() : served;
+        return play(port, chunksOf(bytes, script.cuts), { ends, answer: probe.answer });
+      });
+      const outcome = await Promise.allSettled(connections);
+      const failed = outcome.some(({ status }) => status === 'rejected');
+      if (failed) await delay(endMs);
+      if (!under.alive) throw new Error('the server has ended');
+      for (const each of outcome) if (each.status === 'rejected') throw each.reason;
+      // What ends the server a moment later is the fault of this batch, too.
+      await healthy.exchanges(1);
       healthy.assertServed();
     },
     async check() {
@@ -79,8 +104,15 @@ export function serverTarget(subject: ServerSubject): FuzzTarget {
   };
 }
 
-/** Sends chunks on a connection of its own and ends it; rejects unless the server closes it, too. */
-function play(port: number, chunks: readonly Buffer[], lingers: boolean): Promise<void> {
+/**
+ * Sends chunks on a connection of its own and ends it when `answer` or the time for it has come; rejects unless the server
+ * closes it, too.
+ */
+function play(
+  port: number,
+  chunks: readonly Buffer[],
+  { ends, answer }: { readonly ends: Promise<void>; readonly answer: Buffer },
+): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect({ port, host: '127.0.0.1', noDelay: true });
     let connected = false;
@@ -88,20 +120,18 @@ function play(port: number, chunks: readonly Buffer[], lingers: boolean): Promis
       reject(new Error('the connection stays open'));
       socket.destroy();
     }, closeMsMax);
-    const linger = lingers ? setTimeout(() => socket.end(), lingerMs) : undefined;
     socket.on('connect', () => {
       connected = true;
       for (const chunk of chunks) socket.write(chunk);
-      if (!lingers) socket.end();
+      void ends.then(() => socket.end());
     });
-    socket.on('data', () => {
-      if (lingers) socket.end();
+    socket.on('data', (data) => {
+      if (data.includes(answer)) socket.end();
     });
     // A server that closes before it has read all resets the connection.
     socket.on('error', () => undefined);
     socket.on('close', () => {
       clearTimeout(late);
-      clearTimeout(linger);
       if (connected) resolve();
       else reject(new Error('the server takes no connections'));
     });
@@ -114,10 +144,12 @@ class HealthyClient {
   #over = false;
   #failed: unknown = null;
   #since = performance.now();
+  readonly #waiting: { left: number; readonly resolve: () => void }[] = [];
 
   constructor(subject: ServerSubject, measures: TargetMeasures) {
     this.#done = this.#run(subject, measures).catch((error: unknown) => {
       this.#failed = error;
+      for (const { resolve } of this.#waiting.splice(0)) resolve();
     });
   }
 
@@ -125,6 +157,12 @@ class HealthyClient {
     if (this.#failed !== null) throw new Error('the healthy client was not served', { cause: this.#failed });
     const waits = performance.now() - this.#since;
     if (waits > healthyMsMax) throw new Error(`the healthy client has waited for ${Math.round(waits)} ms`);
+  }
+
+  /** Resolves after `count` exchanges, or when there will be no more. */
+  exchanges(count: number): Promise<void> {
+    if (this.#failed !== null) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push({ left: count + 1, resolve }));
   }
 
   stop(): Promise<void> {
@@ -137,7 +175,12 @@ class HealthyClient {
       this.#since = performance.now();
       await subject.exchange();
       measures.healthyMs = Math.max(measures.healthyMs, performance.now() - this.#since);
-      await delay(healthyPauseMs);
+      const due = this.#waiting.filter((each) => --each.left === 0);
+      for (const each of due) {
+        this.#waiting.splice(this.#waiting.indexOf(each), 1);
+        each.resolve();
+      }
+      if (this.#waiting.length === 0) await delay(healthyPauseMs);
     }
   }
 }

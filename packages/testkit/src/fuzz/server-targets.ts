@@ -1,7 +1,8 @@
-import { deleteGroups, fetch, listGroups } from '@robustmq/kafka-codec';
+import { apiVersions, deleteGroups, fetch, listGroups } from '@robustmq/kafka-codec';
+import { pingreqBytes, pingrespBytes } from '@robustmq/mqtt-codec';
 import { adminRequest } from '../admin-request.ts';
 import { KafkaClient } from '../kafka-client.ts';
-import { batchOf, produceTo } from '../kafka-fixture.ts';
+import { batchOf, produceTo, requestBytes } from '../kafka-fixture.ts';
 import { MqttClient } from '../mqtt-client.ts';
 import { kafkaConnections, kafkaGrammar } from './kafka-traffic.ts';
 import { clientConnections, mqttGrammar } from './mqtt-traffic.ts';
@@ -12,6 +13,8 @@ import type { FuzzTarget } from './target.ts';
 const fuzzedTopic = 'fuzzed-topic';
 const healthyTopic = 'healthy-topic';
 const kept = new Set([fuzzedTopic, healthyTopic]);
+const probeId = 0x5eed_5eed;
+const probeAnswer = Buffer.from('5eed5eed', 'hex');
 const sizes = { 'retention.bytes': '1048576', 'segment.bytes': '1048576' };
 
 /** Both listeners of one server process, each with a healthy client; the last `stop` ends the server. */
@@ -33,19 +36,22 @@ export async function serverTargets(): Promise<FuzzTarget[]> {
 
 async function mqttTarget(under: ServerUnderFuzz, stop: () => Promise<void>): Promise<FuzzTarget> {
   const { mqtt: port } = under.server.ports;
-  const { client } = await MqttClient.connect(port, 5, { clientId: 'healthy-client' });
-  await client.subscribe('healthy/+', 1);
-  const exchanges = new MqttExchanges(client);
+  let exchanges = await MqttExchanges.connect(port);
   return serverTarget({
     name: 'mqtt server',
     under,
     port,
     grammar: mqttGrammar,
     traffic: ([3, 4, 5] as const).flatMap(clientConnections),
+    probe: { request: pingreqBytes, answer: pingrespBytes },
+    async connect() {
+      exchanges.stop();
+      exchanges = await MqttExchanges.connect(port);
+    },
     exchange: () => exchanges.next(),
     tidy: () => clearRetained(port),
     async stop() {
-      client.drop();
+      exchanges.stop();
       await stop();
     },
   });
@@ -57,9 +63,16 @@ class MqttExchanges {
   #packetId = 0;
   /** What is still to come of the exchange under way. */
   #missing = 0;
+  #closed = false;
   #ended: (error: Error | null) => void = () => undefined;
 
-  constructor(client: MqttClient) {
+  static async connect(port: number): Promise<MqttExchanges> {
+    const { client } = await MqttClient.connect(port, 5, { clientId: 'healthy-client' });
+    await client.subscribe('healthy/+', 1);
+    return new MqttExchanges(client);
+  }
+
+  private constructor(client: MqttClient) {
     this.#client = client;
     client.listen(
       (packet) => {
@@ -67,11 +80,19 @@ class MqttExchanges {
         if (packet.type !== 'publish' && (packet.type !== 'puback' || packet.reasonCode !== 0)) return;
         if (--this.#missing === 0) this.#ended(null);
       },
-      () => this.#ended(new Error('the connection was closed')),
+      () => {
+        this.#closed = true;
+        this.#ended(closed());
+      },
     );
   }
 
+  stop(): void {
+    this.#client.drop();
+  }
+
   next(): Promise<void> {
+    if (this.#closed) return Promise.reject(closed());
     this.#packetId = (this.#packetId % 65_535) + 1;
     this.#missing = 2;
     return new Promise((resolve, reject) => {
@@ -79,6 +100,10 @@ class MqttExchanges {
       this.#client.publish({ topic: 'healthy/one', qos: 1, packetId: this.#packetId, payload: 'served' });
     });
   }
+}
+
+function closed(): Error {
+  return new Error('the connection of the healthy client was closed');
 }
 
 /** Clears every retained message that a client can see. */
@@ -100,13 +125,19 @@ async function kafkaTarget(under: ServerUnderFuzz, stop: () => Promise<void>): P
     adminRequest(under.server, 'POST', '/api/v1/topics', { name, shards: 2, config: sizes });
   const { id } = JSON.parse(await create(fuzzedTopic)) as { id: string };
   await create(healthyTopic);
-  const client = await KafkaClient.connect({ host: '127.0.0.1', port });
+  const address = { host: '127.0.0.1', port };
+  let client = await KafkaClient.connect(address);
   return serverTarget({
     name: 'kafka server',
     under,
     port,
     grammar: kafkaGrammar,
     traffic: kafkaConnections(fuzzedTopic, id),
+    probe: { request: requestBytes(apiVersions, 0, {}, probeId), answer: probeAnswer },
+    async connect() {
+      client.close();
+      client = await KafkaClient.connect(address);
+    },
     async exchange() {
       const { errorCode, baseOffset } = await produceTo(client, healthyTopic, batchOf(['served']));
       if (errorCode !== 0) throw new Error(`produce says ${errorCode}`);

@@ -1,8 +1,11 @@
 import { adminRequest } from '../admin-request.ts';
 import { ServerProcess } from '../server-process.ts';
+import type { ServerExit } from '../server-process.ts';
 
 /** A leak of objects ends the process before it fills the machine, MiB. */
 const heapMiB = 256;
+/** Ends of servers of which the words are kept. */
+const saidMax = 3;
 
 /** Configuration of a server that is fuzzed: what clients leave behind is gone soon, and there is little room for it. */
 const config = {
@@ -16,6 +19,7 @@ const config = {
 /** The built server as a process of its own, and what can be seen of it from outside. */
 export class ServerUnderFuzz {
   readonly server: ServerProcess;
+  readonly #said: string[] = [];
 
   private constructor(server: ServerProcess) {
     this.server = server;
@@ -34,11 +38,22 @@ export class ServerUnderFuzz {
     }
   }
 
+  /** Starts the server again on what it left, after it has ended by itself; keeps what it said. */
+  async restart(): Promise<void> {
+    this.#note(await this.server.stop());
+    await this.server.start();
+  }
+
   /** Ends the server; what it said of errors, and how it ended if not as told. */
   async stop(): Promise<string> {
-    const { code, stderr } = await this.server.stop();
+    this.#note(await this.server.stop());
     await this.server[Symbol.asyncDispose]();
-    return code === 0 ? stderr : `the server ended with ${code}\n${stderr}`;
+    return this.#said.join('\n');
+  }
+
+  #note({ code, signal, stderr }: ServerExit): void {
+    if (code === 0 && stderr === '') return;
+    if (this.#said.length < saidMax) this.#said.push(`the server ended with ${code ?? signal}\n${stderr}`);
   }
 
   /** Deletes every topic that has no name of `kept`; the default topic and internal ones stay. */
