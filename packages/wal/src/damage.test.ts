@@ -365,6 +365,64 @@ describe('storage 2.3: a recycled file', () => {
   });
 });
 
+describe('storage 2.3: frames that an item of an earlier use held', () => {
+  it('are not taken for the log when the first frame of the next use is torn', async () => {
+    const disk = new SimDisk();
+    const { wal, user } = await open(disk);
+    await wal.start();
+    let id = 0;
+    const next = async (): Promise<void> => {
+      await untilDurable(wal, append(wal, ++id, 9000));
+      user.done = id - 1;
+      user.oldest = wal.generation;
+      wal.release(wal.generation);
+    };
+    await next();
+    await next();
+    // Alone in its frame, the item has a frame of a generation to come where recovery looks for one.
+    const inner = numberedItem(9999, 0, 50);
+    const table = Buffer.alloc(8);
+    table.writeUInt32BE(inner.length, 0);
+    table.writeUInt32BE(crc32c(inner), 4);
+    const forgedAt = pageBytes - frameHeaderBytes - table.length;
+    const item = Buffer.alloc(forgedAt + frameHeaderBytes + table.length + inner.length);
+    encodeFrameHeader(item, forgedAt, {
+      kind: 1,
+      uuid: Buffer.from(testUuid, 'hex'),
+      salt: Buffer.alloc(8, 9),
+      generation: 5,
+      sequence: 3,
+      bodyBytes: table.length + inner.length,
+      items: 1,
+      previousCrc: 0,
+      tableCrc: crc32c(table),
+      checkpoint: false,
+      complete: false,
+    });
+    table.copy(item, forgedAt + frameHeaderBytes);
+    inner.copy(item, forgedAt + frameHeaderBytes + table.length);
+    id++;
+    await untilDurable(wal, wal.append([item], crc32c(item)));
+    const first = [...(await imagesOf(disk))].find(([, bytes]) => bytes.includes(inner))![0];
+    while (wal.generation < 3 || wal.files.free > 1) await next();
+    let survivor: SimDisk | null = null;
+    disk.fault = (op) => {
+      const begins = op.kind === 'pwrite' && op.path.endsWith(first) && op.position === 0;
+      if (begins) queueMicrotask(() => (survivor ??= disk.kill()));
+      return undefined;
+    };
+    while (survivor === null) {
+      append(wal, ++id, 9000);
+      await settle();
+    }
+    const torn = await imagesOf(survivor);
+    torn.get(first)!.fill(0, 0, sector);
+    const found = await outcomeOf(torn);
+    expect(found.rot).toEqual([]);
+    expect(found.ids).not.toContain(9999);
+  });
+});
+
 describe('storage 2: a log whose disk fails or is full', () => {
   for (const [title, op] of [
     ['a write', 'pwrite'],

@@ -2,7 +2,7 @@ import { crc32c, RobustError } from '@robustmq/core';
 import type { FrameItem } from './frame.ts';
 import { decodeFrameHeader, decodeTable } from './frame.ts';
 import type { FileScan, FrameOwner, FrameRef } from './scan.ts';
-import { findNewestHeader, isOwned, readFrame, scanFrames, scanHead } from './scan.ts';
+import { findFirstHeader, isOwned, readFrame, scanFrames, scanHead } from './scan.ts';
 import type { WalErrorCode } from './wal-error.ts';
 import type { WalFile, WalPosition } from './wal-file.ts';
 
@@ -116,7 +116,7 @@ async function scanFiles(files: WalFile[], owner: FrameOwner): Promise<FileScan[
         detail: { file: file.name, kind: head.kind, uuid: head.uuid.toString('hex') },
       });
     }
-    const first = head ?? (await findNewestHeader(file, owner));
+    const first = head ?? (await findFirstHeader(file, owner));
     if (first === null) continue;
     file.generation = first.generation;
     file.salt = first.salt;

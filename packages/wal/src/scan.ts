@@ -35,18 +35,16 @@ export async function scanHead(file: WalFile): Promise<FrameHeader | null> {
 }
 
 /**
- * The newest generation that has a header anywhere in a file whose first header is bad, or null. Pages of earlier
- * laps follow those of the newest one, so its generation is the highest.
+ * The first header of ours in a file whose head is bad, or null. Pages of earlier laps follow those of the newest one.
+ * The highest generation would not do: in what an item of an earlier lap held, somebody may have made up any.
  */
-export async function findNewestHeader(file: WalFile, owner: FrameOwner): Promise<FrameHeader | null> {
-  let newest: FrameHeader | null = null;
+export async function findFirstHeader(file: WalFile, owner: FrameOwner): Promise<FrameHeader | null> {
   const pages = new PageReader(file);
   for (let at = 0; at + frameHeaderBytes <= file.bytes; at += pageBytes) {
     const header = await pages.header(at);
-    if (header === null || !isOwned(header, owner)) continue;
-    if (newest === null || header.generation > newest.generation) newest = header;
+    if (header !== null && isOwned(header, owner)) return header;
   }
-  return newest;
+  return null;
 }
 
 /**
