@@ -4,6 +4,8 @@ import type { ServerExit } from '../server-process.ts';
 
 /** A leak of objects ends the process before it fills the machine, MiB. */
 const heapMiB = 256;
+/** A fuzzer runs at low priority, and so does its server. */
+const startTimeoutMs = 120_000;
 /** Ends of servers of which the words are kept. */
 const saidMax = 3;
 
@@ -27,7 +29,7 @@ export class ServerUnderFuzz {
 
   static async start(): Promise<ServerUnderFuzz> {
     const env = { NODE_OPTIONS: `--max-old-space-size=${heapMiB}` };
-    return new ServerUnderFuzz(await ServerProcess.start({ config, env }));
+    return new ServerUnderFuzz(await ServerProcess.start({ config, env, startTimeoutMs }));
   }
 
   get alive(): boolean {

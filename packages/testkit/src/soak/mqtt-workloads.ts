@@ -19,7 +19,10 @@ async function open(context: LoadContext, reader: string, more: IClientOptions):
     context.ledger.give(reader, topic, Number(payload.toString().split(' ', 1)[0]));
     context.progress(reader);
   });
-  client.on('error', (error) => context.problem(`${reader}: ${error.message}`));
+  client.on('error', (error) => {
+    // A client that cuts its connection off may have been writing.
+    if (!client.disconnecting) context.problem(`${reader}: ${error.message}`);
+  });
   await within(new Promise<void>((resolve) => client.once('connect', () => resolve())), 'CONNACK');
   return client;
 }
