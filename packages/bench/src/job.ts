@@ -17,10 +17,14 @@ interface LoadJob {
   readonly seconds: number;
 }
 
-/**
- * `kill` in a job: at the end of the timed window the load kills the server (SIGKILL) with its messages under
- * way, and its result says what had been acknowledged until then.
- */
+/** Loads that a server may be killed under. */
+interface KillableJob extends LoadJob {
+  /**
+   * At the end of the timed window the load kills the server (SIGKILL) with its messages under way, and its
+   * result says what had been acknowledged until then.
+   */
+  readonly kill?: boolean;
+}
 
 export interface QosZeroJob extends LoadJob {
   readonly kind: 'mqtt-qos0';
@@ -30,7 +34,7 @@ export interface QosZeroJob extends LoadJob {
   readonly inFlightMax: number;
 }
 
-export interface QosOneJob extends LoadJob {
+export interface QosOneJob extends KillableJob {
   readonly kind: 'mqtt-qos1';
   readonly payloadBytes: number;
   readonly pairs: number;
@@ -40,7 +44,6 @@ export interface QosOneJob extends LoadJob {
   readonly looped: boolean;
   /** Topics that a pair takes in turn; 1 unless given. */
   readonly topics?: number;
-  readonly kill?: boolean;
 }
 
 /** Messages at a steady rate, each with the time at which it was sent. */
@@ -86,7 +89,7 @@ export interface IdleShardsJob extends LoadJob {
   readonly shards: number;
 }
 
-export interface ProduceJob extends LoadJob {
+export interface ProduceJob extends KillableJob {
   readonly kind: 'kafka-produce';
   readonly topic: string;
   readonly valueBytes: number;
@@ -97,7 +100,6 @@ export interface ProduceJob extends LoadJob {
   readonly inFlight: number;
   /** Records at a steady rate; as fast as the server takes them unless given. */
   readonly perSecond?: number;
-  readonly kill?: boolean;
 }
 
 /** Fills partition 0 of a topic; not timed. */

@@ -53,7 +53,8 @@ export async function runQosOne(job: QosOneJob): Promise<LoadResult> {
     }
     for (const pair of pairs) pair.stop();
     const settled = () => pairs.every((pair) => pair.delivered >= pair.sent && pair.acked >= pair.sent);
-    await drain(settled, () => sum((pair) => pair.delivered + pair.acked), drainPatienceMs);
+    const moved = () => sum((pair) => pair.delivered + pair.acked);
+    await fault.race(drain(settled, moved, drainPatienceMs));
     const unacked = sum((pair) => pair.sent - pair.acked);
     if (unacked !== 0) throw new Error(`${unacked} publishes were never acknowledged`);
     return {
@@ -83,8 +84,8 @@ const topicDigits = 5;
 
 /**
  * Every payload begins with the mark of this load (wire/payload-mark). With several topics order holds
- * within each. A message leaves the window when it is both
- * acknowledged and delivered, so no broker has to queue more than the window for a subscriber.
+ * within each. A message leaves the window when it is both acknowledged and delivered, so no broker has
+ * to queue more than the window for a subscriber.
  */
 class Pair {
   sent = 0;
