@@ -40,7 +40,7 @@ function pulse(): { clock: HeldClock; beats: number[]; pulse: Pulse } {
 
 describe('a pulse', () => {
   it('leaves out the beat behind a pause, and not the next one', () => {
-    const { clock, beats } = pulse();
+    const { clock, beats, pulse: stood } = pulse();
     clock.standStill(100);
     clock.standStill(199);
     expect(beats).toEqual([100, 299]);
@@ -48,6 +48,7 @@ describe('a pulse', () => {
     expect(beats).toEqual([100, 299]);
     clock.standStill(100);
     expect(beats).toEqual([100, 299, 10_399]);
+    expect(stood.stoodStillMs).toBe(10_299 - 299 - 100);
   });
 
   it('beats at least every second time while the process is always late', () => {

@@ -11,6 +11,7 @@ export class Pulse {
   readonly #beat: () => void;
   #timer: Timer | null = null;
   #leftOut = false;
+  #stoodStillMs = 0;
 
   constructor(clock: Clock, everyMs: number, beat: () => void) {
     this.#clock = clock;
@@ -18,12 +19,19 @@ export class Pulse {
     this.#beat = beat;
   }
 
+  /** How long the process stood still before beats that were left out: time in which nobody could be heard. */
+  get stoodStillMs(): number {
+    return this.#stoodStillMs;
+  }
+
   start(): void {
     const due = this.#clock.monotonic() + this.#everyMs;
     this.#timer = this.#clock.after(this.#everyMs, () => {
       this.start();
-      this.#leftOut = !this.#leftOut && this.#clock.monotonic() - due >= this.#everyMs;
-      if (!this.#leftOut) this.#beat();
+      const lateMs = this.#clock.monotonic() - due;
+      this.#leftOut = !this.#leftOut && lateMs >= this.#everyMs;
+      if (this.#leftOut) this.#stoodStillMs += lateMs;
+      else this.#beat();
     });
   }
 

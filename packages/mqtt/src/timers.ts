@@ -48,11 +48,16 @@ export class Timers {
   }
 
   dueIn(ms: number): number {
-    return Math.ceil((this.#clock.monotonic() - this.#startedAt + ms) / tickMs);
+    return Math.ceil((this.#elapsedMs() + ms) / tickMs);
   }
 
   #now(): number {
-    return Math.floor((this.#clock.monotonic() - this.#startedAt) / tickMs);
+    return Math.floor(this.#elapsedMs() / tickMs);
+  }
+
+  /** Without the time in which this process stood still, and no client could be heard. */
+  #elapsedMs(): number {
+    return this.#clock.monotonic() - this.#startedAt - this.#pulse.stoodStillMs;
   }
 }
 

@@ -215,8 +215,9 @@ export class GroupCoordinator {
     return this.#entry(groupId) === undefined ? undefined : emptyView(groupId);
   }
 
+  /** Ms; the time in which this process stood still, and no member could be heard, does not count. */
   #now(): number {
-    return this.#modules.clock.monotonic();
+    return this.#modules.clock.monotonic() - this.#ticking.stoodStillMs;
   }
 
   #shard(groupId: string): FoldShard<GroupsState> {
