@@ -1,6 +1,6 @@
 import { Kafka, logLevel } from 'kafkajs';
 import type { Consumer } from 'kafkajs';
-import { pause, repeat } from './workload.ts';
+import { drained, pause, repeat } from './workload.ts';
 import type { LoadContext, Workload } from './workload.ts';
 
 const subject = 'soak-numbers';
@@ -60,9 +60,7 @@ const producing: Workload = async (context) => {
     await pause(4000, signal);
   });
   await Promise.all([produce, rebalance]);
-  const deadline = performance.now() + 25_000;
-  const waits = (): boolean => ledger.missing().some((text) => text.startsWith(`${group} `));
-  while (waits() && performance.now() < deadline) await pause(50, new AbortController().signal);
+  await drained(context, group);
   await Promise.all([producer.disconnect(), member.disconnect()]);
 };
 

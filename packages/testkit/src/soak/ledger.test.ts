@@ -6,7 +6,7 @@ it('names what was acknowledged and not given, in whatever order both come', () 
   ledger.read('reader', 's');
   for (const number of [0, 2, 1, 3]) ledger.acknowledge('s', number);
   for (const number of [4, 0, 3]) ledger.give('reader', 's', number);
-  expect(ledger.missing()).toEqual(['reader was not given 1, 2 of s']);
+  expect(ledger.missing()).toEqual(['reader was not given 1, 2 of the 4 acknowledged of s']);
   for (const number of [2, 1, 1]) ledger.give('reader', 's', number);
   expect(ledger.missing()).toEqual([]);
   expect([ledger.acknowledged, ledger.delivered, ledger.twice]).toEqual([4, 5, 1]);
@@ -16,7 +16,7 @@ it('sees a loss above a number that is not acknowledged', () => {
   const ledger = new Ledger();
   ledger.read('reader', 's');
   ledger.acknowledge('s', 7);
-  expect(ledger.missing()).toEqual(['reader was not given 7 of s']);
+  expect(ledger.missing()).toEqual(['reader was not given 7 of the 1 acknowledged of s']);
 });
 
 it('asks a reader for nothing of subjects that it does not read', () => {

@@ -80,7 +80,9 @@ export class Ledger {
       for (const [subject, given] of subjects) {
         const acknowledged = this.#acknowledged.get(subject);
         const missing = acknowledged === undefined ? [] : given.missingOf(acknowledged, shownMax);
-        if (missing.length > 0) problems.push(`${reader} was not given ${missing.join(', ')} of ${subject}`);
+        if (missing.length === 0) continue;
+        const of = `${acknowledged?.count ?? 0} acknowledged of ${subject}`;
+        problems.push(`${reader} was not given ${missing.join(', ')} of the ${of}`);
       }
     }
     return problems;

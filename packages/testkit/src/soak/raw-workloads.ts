@@ -3,7 +3,7 @@ import { adminRequest } from '../admin-request.ts';
 import { KafkaClient } from '../kafka-client.ts';
 import { batchOf, produceTo } from '../kafka-fixture.ts';
 import { MqttClient } from '../mqtt-client.ts';
-import { pause, repeat } from './workload.ts';
+import { drained, pause, repeat } from './workload.ts';
 import type { Workload } from './workload.ts';
 
 const topic = 'soak-rate';
@@ -57,10 +57,7 @@ const bursts: Workload = async (context) => {
     }
     await pause(200, signal);
   });
-  const { signal: never } = new AbortController();
-  for (let waits = 0; waits < 100 && ledger.missing().some((text) => text.startsWith(reader)); waits++) {
-    await pause(100, never);
-  }
+  await drained(context, reader);
   client.drop();
   receiver.drop();
 };

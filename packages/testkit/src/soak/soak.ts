@@ -9,10 +9,13 @@ import { rawWorkloads } from './raw-workloads.ts';
 import type { Sample } from './sample.ts';
 import { sampleServer } from './server-sampler.ts';
 import type { SoakEnd } from './verdict.ts';
+import { Loops } from './workload.ts';
 import type { Workload } from './workload.ts';
 
 /** A client without progress for so long is stuck, ms. */
 const stuckMs = 30_000;
+/** A soak may run at low priority, and its server with it. */
+const startTimeoutMs = 120_000;
 /** Problems that are kept; a broken run would fill memory. */
 const problemsMax = 100;
 
@@ -45,7 +48,7 @@ export interface SoakRun {
 
 /** Runs the mixed load against a server process of its own, and looks at it at intervals. */
 export async function runSoak({ durationMs, sampleMs, onSample }: SoakOptions): Promise<SoakRun> {
-  const server = await ServerProcess.start({ config });
+  const server = await ServerProcess.start({ config, startTimeoutMs });
   const ledger = new Ledger();
   const progressAt = new Map<string, number>();
   const problems: string[] = [];
@@ -55,6 +58,7 @@ export async function runSoak({ durationMs, sampleMs, onSample }: SoakOptions): 
   const context = {
     server,
     ledger,
+    loops: new Loops(),
     signal: stopping.signal,
     progress: (client: string): void => void progressAt.set(client, performance.now()),
     problem: (text: string): void => {
