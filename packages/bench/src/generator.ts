@@ -18,7 +18,11 @@ export function generate(job: Job): Promise<LoadResult> {
     child.stderr.on('data', (chunk: Buffer) => {
       errors += chunk.toString();
     });
-    const timer = setTimeout(() => child.kill('SIGKILL'), job.warmupMs + job.seconds * 1000 + graceMs);
+    const limitMs = job.warmupMs + job.seconds * 1000 + graceMs;
+    const timer = setTimeout(() => {
+      errors = `the load did not end within ${(limitMs / 1000).toFixed(0)} s`;
+      child.kill('SIGKILL');
+    }, limitMs);
     child.once('error', reject);
     child.once('close', (code, signal) => {
       clearTimeout(timer);
