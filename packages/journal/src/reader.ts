@@ -1,5 +1,12 @@
 import type { Offset } from '@robustmq/core';
-import type { ReadAnswer, ReadLease, ReadRequest, StoredEntry, TimestampRequest } from '@robustmq/kernel';
+import type {
+  BlockFilter,
+  ReadAnswer,
+  ReadLease,
+  ReadRequest,
+  StoredEntry,
+  TimestampRequest,
+} from '@robustmq/kernel';
 import type { CachedBlock } from './block-cache.ts';
 import { filterMatches } from './block-filter.ts';
 import type { BlockLoader } from './block-loader.ts';
@@ -12,8 +19,12 @@ import { maxTimestampOf, reaches } from './tail-entry.ts';
 
 /** What a read needs from disk before it can go on, when it is not the number of a block. */
 const need = { nothing: -1, index: -2, filters: -3 } as const;
-/** What is read ahead of one reader, at most. */
+/** What is read ahead of one reader, at most; */
 const aheadBytesMax = 2 * 1024 * 1024;
+/** of one that filters: as much in blocks that it may want, */
+const filteredAheadBytes = 1024 * 1024;
+/** looked for among as many. */
+const filteredAheadBlocks = 64;
 
 export interface ReaderOptions {
   readonly store: SegmentStore;
@@ -52,7 +63,8 @@ export class Reader {
         return null;
       }
       this.#counters.readsCached++;
-      this.#readAhead(segment, plan);
+      if (missing >= 0) this.#loadRest(segment, plan);
+      else this.#readAhead(segment, plan);
       return plan.answer(missing !== need.nothing);
     } catch (error) {
       plan.abandon();
@@ -132,7 +144,7 @@ export class Reader {
     while (!plan.done) {
       const inMemory = plan.next >= segment.tail.coversFrom || segment.memory;
       if (inMemory) {
-        takeTail(segment, plan);
+        if (plan.request.filter === undefined || !this.#takeFiltered(segment, plan)) takeTail(segment, plan);
         continue;
       }
       const index = segment.index;
@@ -173,10 +185,30 @@ export class Reader {
     return true;
   }
 
-  /** Begins to read what the answer needs behind the block that it waits for. */
+  /**
+   * What of the memory tail is in the file as well has block filters: steps over one block, or takes its entries. False
+   * where there is none to ask.
+   */
+  #takeFiltered(segment: Segment, plan: ReadPlan): boolean {
+    const { index, tail } = segment;
+    if (index === null || !index.filtersLoaded || index.blocks === 0) return false;
+    let block = index.find(plan.next);
+    while (block + 1 < index.blocks && index.firstOffset[block + 1]! <= plan.next) block++;
+    const end = index.firstOffset[block + 1];
+    const filter = index.filters[block] ?? null;
+    if (filter === null || end === undefined || index.end(block) > segment.stored.bytes) return false;
+    if (filterMatches(filter, plan.request.filter!)) {
+      for (let at = tail.find(plan.next); at < tail.length && tail.at(at).baseOffset < end; at++) {
+        if (!plan.take(tail.at(at))) return true;
+      }
+    } else this.#counters.blocksSkipped++;
+    plan.moveTo(end);
+    return true;
+  }
+
+  /** Begins to read the block that an answer ends before or waits for, and what it needs behind that. */
   #loadRest(segment: Segment, plan: ReadPlan): void {
-    const bytes = Math.min(plan.room, aheadBytesMax) - segment.index!.bytes(plan.block);
-    this.#loadAhead(segment, plan, bytes);
+    this.#loadAhead(segment, plan, { from: plan.block, bytes: Math.min(plan.room, aheadBytesMax) });
   }
 
   /**
@@ -185,20 +217,30 @@ export class Reader {
    */
   #readAhead(segment: Segment, plan: ReadPlan): void {
     if (plan.block < 0 || !plan.full) return;
-    this.#loadAhead(segment, plan, plan.blocks > 1 ? Math.min(plan.request.maxBytes, aheadBytesMax) : 1);
+    const bytes = plan.blocks > 1 ? Math.min(plan.request.maxBytes, aheadBytesMax) : 1;
+    this.#loadAhead(segment, plan, { from: plan.block + 1, bytes });
   }
 
-  #loadAhead(segment: Segment, plan: ReadPlan, bytes: number): void {
+  #loadAhead(segment: Segment, plan: ReadPlan, { from, bytes }: { from: number; bytes: number }): void {
     const { index } = segment;
-    // Who filters skips most blocks.
-    if (index === null || plan.request.filter !== undefined) return;
-    let left = bytes;
-    for (let block = plan.block + 1; left > 0 && block < index.blocks; block++) {
+    if (index === null || !index.filtersLoaded) return;
+    const wanted = plan.request.filter;
+    let left = wanted === undefined ? bytes : filteredAheadBytes;
+    const end = wanted === undefined ? index.blocks : Math.min(index.blocks, from + filteredAheadBlocks);
+    for (let block = from; left > 0 && block < end; block++) {
       if (index.end(block) > segment.stored.bytes || index.firstOffset[block]! >= plan.limit) return;
+      if (wanted !== undefined && !mayHold(segment, block, wanted)) continue;
       this.#blocks.loadAhead(segment, block);
       left -= index.bytes(block);
     }
   }
+}
+
+/** Whether a filtered reader is going to read the block; what is there or on its way was asked before. */
+function mayHold(segment: Segment, block: number, wanted: BlockFilter): boolean {
+  if (segment.blocks.has(block) || segment.loading.has(block)) return true;
+  const filter = segment.index!.filters[block] ?? null;
+  return filter === null || filterMatches(filter, wanted);
 }
 
 /** The answer in the making, and where the search stands. */

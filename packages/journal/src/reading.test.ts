@@ -274,6 +274,47 @@ describe('semantics 7.2: filtered reads skip blocks', () => {
     }
   });
 
+  it('what is still in memory and in the file as well is skipped, and found, by block', async () => {
+    const of = await rig({ ...small, tailCacheBytes: 1 << 20, blockCacheBytes: 1 << 21 });
+    const keys = upTo(30).map((at) => (at % 11 === 5 ? 'dev/9/alarm' : `dev/${at}/state`));
+    await append(of, keys);
+    const { counters } = of.journal;
+    const none = await read(of, { offset: 0, filter: filterFor('dev/99/alarm') });
+    // Only the last block has no filter yet.
+    expect(none.entries.length).toBeLessThan(4);
+    expect(none.nextOffset).toBe(30);
+    expect(counters.blocksSkipped).toBeGreaterThan(7);
+    for (const page of [{ offset: 0 }, { offset: 0, maxBytes: 1 }]) {
+      const found = await offsets(of, { ...page, filter: filterFor('dev/9/alarm') });
+      expect(found).toEqual(expect.arrayContaining([5, 16, 27]));
+      expect(found.length).toBeLessThan(15);
+    }
+    expect(counters.blocksRead).toBe(0);
+  });
+
+  it('storage 3.5: the blocks that a filter lets through are read ahead, and no others', async () => {
+    const of = await rig({ ...filtering, blockCacheBytes: 1 << 20 });
+    await append(
+      of,
+      upTo(60).map((at) => (at % 12 === 5 ? 'dev/9/alarm' : `dev/${at}/state`)),
+    );
+    await seal(of);
+    const filter = filterFor('dev/9/alarm');
+    const request = { shard, segment: of.log.segment, offset: 0, limit: of.log.next, maxBytes: 1, filter };
+    let { nextOffset } = await of.journal.read(request);
+    await of.clock.advance(10);
+    const { blocksRead } = of.journal.counters;
+    const found: Offset[] = [];
+    while (nextOffset < 50) {
+      const answer = of.journal.readCached({ ...request, offset: nextOffset })!;
+      found.push(...answer.entries.map((entry) => entry.baseOffset));
+      ({ nextOffset } = answer);
+    }
+    expect(found).toEqual(expect.arrayContaining([17, 29, 41]));
+    expect(of.journal.counters.blocksRead).toBe(blocksRead);
+    expect(blocksRead).toBeLessThan(8);
+  });
+
   it('finds every key of an open segment while it grows', async () => {
     const of = await rig();
     const keys: string[] = [];
