@@ -1,6 +1,5 @@
 import type { Transport } from '../transport/transport.ts';
 import type { Flusher } from './flusher.ts';
-import { slabBytes } from './slab-pool.ts';
 
 /** Up to this many bytes copying is cheaper than one more part of a gathered write. */
 export const copyBytesMax = 8 * 1024;
@@ -25,6 +24,8 @@ export class Outbox {
   /** Bytes that wait for the flush. */
   pendingBytes = 0;
   #writtenBytes = 0;
+  /** What the last turn sent: the next one is likely to be like it. */
+  #turnBytes = 0;
   readonly #transport: Transport;
   readonly #flusher: Flusher;
   /** Filled slabs and large packets, in order before the present slab. */
@@ -58,12 +59,12 @@ export class Outbox {
    */
   reserve(bytes: number): Buffer {
     let slab = this.slab;
-    if (slab !== null && this.used + bytes > slabBytes) {
+    if (slab !== null && this.used + bytes > slab.length) {
       this.#closeSlab();
       slab = null;
     }
     if (slab === null) {
-      slab = this.#flusher.pool.take();
+      slab = this.#flusher.pool.take(Math.max(this.#turnBytes, this.pendingBytes + bytes));
       this.slab = slab;
       this.used = 0;
       this.#from = 0;
@@ -105,6 +106,7 @@ export class Outbox {
     const slabs = this.#slabs;
     const over = this.unsentBytes > this.#bound.unsentBytesMax;
     this.#writtenBytes += this.pendingBytes;
+    this.#turnBytes = this.pendingBytes;
     this.pendingBytes = 0;
     if (parts.length > 0) {
       this.#parts = [];
