@@ -3,7 +3,23 @@ const c2 = 0x1b873593;
 
 /** 32-bit MurmurHash3 of `bytes[start, end)`, unsigned. For filters; not for placement (`partitionHash`). */
 export function murmur3(bytes: Uint8Array, start: number, end: number, seed: number): number {
-  return new Murmur3(seed).update(bytes, start, end).digest();
+  let hash = seed | 0;
+  let at = start;
+  for (; at + 4 <= end; at += 4) {
+    hash = mixWord(
+      hash,
+      (bytes[at] as number) |
+        ((bytes[at + 1] as number) << 8) |
+        ((bytes[at + 2] as number) << 16) |
+        ((bytes[at + 3] as number) << 24),
+    );
+  }
+  if (at < end) {
+    let tail = 0;
+    for (let shift = 0; at < end; at++, shift += 8) tail |= (bytes[at] as number) << shift;
+    hash ^= scramble(tail);
+  }
+  return finished(hash, end - start);
 }
 
 /**
@@ -60,11 +76,15 @@ export class Murmur3 {
   digest(): number {
     let hash = this.#hash;
     if ((this.#length & 3) !== 0) hash ^= scramble(this.#tail);
-    hash ^= this.#length;
-    hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-    hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-    return (hash ^ (hash >>> 16)) >>> 0;
+    return finished(hash, this.#length);
   }
+}
+
+function finished(mixed: number, length: number): number {
+  let hash = mixed ^ length;
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return (hash ^ (hash >>> 16)) >>> 0;
 }
 
 function scramble(word: number): number {

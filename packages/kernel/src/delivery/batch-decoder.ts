@@ -16,11 +16,14 @@ import type { Match } from '../router/match.ts';
 import type { RoutedBatch } from '../router/routed-batch.ts';
 import type { Router } from '../router/router.ts';
 import type { DeliveryBatch } from './delivery-port.ts';
+import type { RecordFilter } from './record-filter.ts';
 
 /** How the records section of a compressed batch is read; from `record`, injected so that tests can count. */
 export type Decompress = (buffer: Buffer, start: number, end: number) => Buffer | Promise<Buffer>;
 
 interface Source {
+  /** Records that it proves nobody wants get no subject and no match; null: all are looked at. */
+  readonly wanted?: RecordFilter | null;
   readonly shard: ShardId;
   readonly epoch: Epoch;
   readonly topic: TopicRecord;
@@ -87,11 +90,12 @@ export class BatchDecoder {
     view.epoch = source.epoch;
     view.baseOffset = batch.baseOffset;
     view.brokerEncoded = batch.brokerEncoded;
-    this.#match(view, batch.subjects, source.topic);
+    this.#match(view, batch.subjects, source);
     return view;
   }
 
-  #match(view: DecodedBatch, known: readonly (Subject | null)[] | null, topic: TopicRecord): void {
+  #match(view: DecodedBatch, known: readonly (Subject | null)[] | null, source: Source): void {
+    const { topic, wanted: asked = null } = source;
     const { records, matches } = view;
     const { count, keyStart, keyEnd } = records;
     const router = this.#router;
@@ -101,6 +105,11 @@ export class BatchDecoder {
     for (let row = 0; row < count; row++) {
       let subject: Subject | null;
       if (known === null) {
+        if (asked?.mayMatch(records.buffer, keyStart[row]!, keyEnd[row]!) === false) {
+          found[row] = null;
+          matches[row] = noMatch;
+          continue;
+        }
         subject = this.#subjects.forRecord(topic, records.buffer, keyStart[row]!, keyEnd[row]!);
         found[row] = subject;
       } else subject = known[row]!;

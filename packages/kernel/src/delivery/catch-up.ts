@@ -2,26 +2,19 @@ import { RobustError } from '@robustmq/core';
 import type { Clock, Logger, Offset, ShardId } from '@robustmq/core';
 import { batchBaseOffset, batchLastOffset, nextBatch } from '@robustmq/record';
 import { entryFlag } from '../log/entry.ts';
-import type { BlockFilter, StoredEntry } from '../ports/journal-client.ts';
+import type { ReadAnswer, StoredEntry } from '../ports/journal-client.ts';
 import type { RoutedBatch } from '../router/routed-batch.ts';
 import type { Shard } from '../shards/shard.ts';
 import { DecodedBatch } from './batch-decoder.ts';
 import type { BatchDecoder } from './batch-decoder.ts';
 import type { CatchUpReader } from './delivery-port.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import { Scan } from './scan.ts';
+import type { ScanStep } from './scan.ts';
+import { ScanPace } from './scan-pace.ts';
 import { wantedBlocks } from './wanted-blocks.ts';
 
 const blockBytes = 256 * 1024;
-
-interface Scan {
-  /** Those the present block is read for. */
-  readonly readers: Map<object, CatchUpReader>;
-  /** Those that came meanwhile: they join at the next block, as this one may have passed their offset. */
-  readonly joining: Map<object, CatchUpReader>;
-  running: boolean;
-  /** Skips blocks for the readers there are now; undefined: make it anew. */
-  filter: BlockFilter | null | undefined;
-}
 
 /** Pause after a shard could not be read. */
 const retryMs = 1000;
@@ -42,65 +35,63 @@ export interface CatchUpModules {
 export class CatchUp {
   readonly #modules: CatchUpModules;
   readonly #scans = new Map<ShardId, Scan>();
+  readonly #pace: ScanPace;
   #stopped = false;
 
   constructor(modules: CatchUpModules) {
     this.#modules = modules;
+    this.#pace = new ScanPace(modules.clock);
   }
 
   /** Sessions that are behind on any shard. */
   get waiting(): number {
     let waiting = 0;
-    for (const scan of this.#scans.values()) waiting += scan.readers.size + scan.joining.size;
+    for (const scan of this.#scans.values()) waiting += scan.size;
     return waiting;
   }
 
-  /** Adds a reader at its `next`; the same reader again is no error. */
+  /** Adds a reader at its `next`; the same reader again has other filters now. */
   add(shard: ShardId, reader: CatchUpReader): void {
     if (this.#stopped) return;
     let scan = this.#scans.get(shard);
     if (scan === undefined) {
-      scan = { readers: new Map(), joining: new Map(), running: false, filter: undefined };
+      scan = new Scan();
       this.#scans.set(shard, scan);
     }
-    // One that is being read for may have other filters now.
-    if (scan.readers.get(reader.subscriber) === reader) scan.filter = undefined;
-    else scan.joining.set(reader.subscriber, reader);
+    scan.add(reader);
     if (!scan.running) void this.#run(shard, scan);
   }
 
   /** Takes a reader out: its session is gone, or has no room. */
   remove(shard: ShardId, reader: CatchUpReader): void {
-    const scan = this.#scans.get(shard);
-    if (scan === undefined) return;
-    if (scan.joining.get(reader.subscriber) === reader) scan.joining.delete(reader.subscriber);
-    if (scan.readers.get(reader.subscriber) !== reader) return;
-    scan.readers.delete(reader.subscriber);
-    scan.filter = undefined;
+    this.#scans.get(shard)?.remove(reader);
   }
 
   stop(): void {
     this.#stopped = true;
-    for (const scan of this.#scans.values()) clear(scan);
+    for (const scan of this.#scans.values()) scan.clear();
   }
 
   async #run(id: ShardId, scan: Scan): Promise<void> {
     scan.running = true;
+    this.#pace.begin();
     try {
       const view = new DecodedBatch();
-      while (scan.readers.size + scan.joining.size > 0) {
+      while (scan.size > 0) {
         const shard = await this.#modules.openShard(id);
-        if (!this.#join(shard, scan)) continue;
-        await this.#block(shard, scan, view);
-        // Other connections get their turn between blocks.
-        await new Promise((resolve) => setImmediate(resolve));
+        const goesOn = this.#pace.share();
+        while (goesOn() && this.#join(shard, scan)) {
+          const later = this.#block(shard, scan, view);
+          if (later !== null) await later;
+        }
+        if (scan.size > 0) await this.#pace.rest();
       }
     } catch (error) {
       if (this.#stopped) return;
       if (error instanceof RobustError && error.code === 'SHARD_NOT_FOUND') {
         // The topic was deleted: nothing is left to read.
         const readers = [...scan.readers.values(), ...scan.joining.values()];
-        clear(scan);
+        scan.clear();
         this.#scans.delete(id);
         for (const reader of readers) reader.caughtUp();
         return;
@@ -108,6 +99,8 @@ export class CatchUp {
       this.#modules.logger.error({ error, shard: id }, 'sessions can not read their backlog; trying again');
       this.#modules.clock.after(retryMs, () => void this.#run(id, scan));
       return;
+    } finally {
+      this.#pace.end();
     }
     scan.running = false;
     this.#scans.delete(id);
@@ -117,110 +110,128 @@ export class CatchUp {
   #join(shard: Shard, scan: Scan): boolean {
     const live = this.#modules.dispatcher.routedTo(shard.id) ?? shard.highWatermark;
     const start = shard.startOffset;
-    if (scan.joining.size > 0) {
-      for (const [subscriber, reader] of scan.joining) scan.readers.set(subscriber, reader);
-      scan.joining.clear();
-      scan.filter = undefined;
-    }
-    for (const [subscriber, reader] of scan.readers) {
+    scan.join();
+    for (const reader of scan.readers.values()) {
       if (reader.next < start) {
         const from = reader.next;
         reader.next = start;
         reader.skipped(from, start, 'truncated');
       }
       if (reader.next < live) continue;
-      scan.readers.delete(subscriber);
-      scan.filter = undefined;
+      scan.remove(reader);
       reader.caughtUp();
     }
     return scan.readers.size > 0;
   }
 
-  async #block(shard: Shard, scan: Scan, view: DecodedBatch): Promise<void> {
-    let from = Number.MAX_SAFE_INTEGER;
-    for (const reader of scan.readers.values()) if (reader.next < from) from = reader.next;
-    const limit = this.#modules.dispatcher.routedTo(shard.id) ?? shard.highWatermark;
-    if (scan.filter === undefined) scan.filter = this.#filterOf(shard, scan);
+  /** Reads the next block for those it is next for. A promise where it had to wait for something; null where not. */
+  #block(shard: Shard, scan: Scan, view: DecodedBatch): Promise<void> | null {
+    const { dispatcher, defaultTopic } = this.#modules;
+    const limit = dispatcher.routedTo(shard.id) ?? shard.highWatermark;
+    const step = scan.next(limit, (reader) => wantedBlocks(shard.topic, reader.filters, { defaultTopic }));
     const options = {
       maxBytes: blockBytes,
-      limit,
-      lost: (lostFrom: Offset, lostTo: Offset) => tellLost(scan, lostFrom, lostTo),
-      ...(scan.filter === null ? {} : { filter: scan.filter }),
+      limit: step.limit,
+      lent: true,
+      lost: (from: Offset, to: Offset) => tellLost(scan, step, { from, to }),
+      ...(step.wanted === null ? {} : { filter: step.wanted.blocks }),
     };
-    const answer = shard.readCached(from, options) ?? (await shard.read(from, options));
-    for (const entry of answer.entries) {
+    const pass = { shard, scan, step, view };
+    const answer = shard.readCached(step.from, options);
+    if (answer !== null) return this.#answer(pass, answer);
+    return shard.read(step.from, options).then((later) => this.#answer(pass, later) ?? undefined);
+  }
+
+  #answer(pass: Pass, answer: ReadAnswer): Promise<void> | null {
+    const { scan, step } = pass;
+    // Nobody asked the filters for those who stand at the limit or above.
+    const end = Math.min(answer.nextOffset, step.limit);
+    const finish = (): void => {
+      for (const reader of scan.readers.values()) {
+        if (reader.next >= step.from && reader.next < end) reader.next = end;
+      }
+      scan.passed(end);
+      answer.lease?.end();
+    };
+    const later = this.#batches(pass, batchesOf(answer.entries));
+    if (later !== null) return later.then(finish);
+    finish();
+    return null;
+  }
+
+  #batches(pass: Pass, batches: Iterator<RoutedBatch>): Promise<void> | null {
+    for (let each = batches.next(); each.done !== true; each = batches.next()) {
       // All are full: what is left of the block is read again when one comes back.
-      if (scan.readers.size === 0) break;
-      await this.#entry(shard, scan, entry, view);
+      if (pass.scan.readers.size === 0) return null;
+      const batch = each.value;
+      const section = this.#modules.decoder.recordsOf(batch);
+      if (section instanceof Promise) {
+        return section.then((later) => {
+          this.#batch(pass, batch, later);
+          return this.#batches(pass, batches) ?? undefined;
+        });
+      }
+      this.#batch(pass, batch, section);
     }
-    for (const reader of scan.readers.values()) {
-      if (reader.next >= from && reader.next < answer.nextOffset) reader.next = answer.nextOffset;
-    }
+    return null;
   }
 
-  async #entry(shard: Shard, scan: Scan, entry: StoredEntry, view: DecodedBatch): Promise<void> {
-    if ((entry.flags & entryFlag.control) !== 0) return;
-    const { payload } = entry;
-    const brokerEncoded = (entry.flags & entryFlag.brokerEncoded) !== 0;
-    for (let at = 0, end = nextBatch(payload, 0); end !== -1; at = end, end = nextBatch(payload, at)) {
-      const baseOffset = batchBaseOffset(payload, at);
-      const count = batchLastOffset(payload, at) - baseOffset + 1;
-      const batch: RoutedBatch = {
-        baseOffset,
-        count,
-        buffer: payload,
-        start: at,
-        end,
-        brokerEncoded,
-        subjects: null,
-      };
-      if (scan.readers.size === 0) return;
-      const later = this.#modules.decoder.recordsOf(batch);
-      const section = later instanceof Promise ? await later : later;
-      if (section === null) continue;
-      const source = { shard: shard.id, epoch: shard.epoch, topic: shard.topic };
-      const decoded = this.#modules.decoder.decode(batch, section, source, view);
-      if (decoded?.wanted === true) this.#rows(scan, decoded);
-    }
+  #batch({ shard, scan, step, view }: Pass, batch: RoutedBatch, section: Buffer | null): void {
+    if (section === null) return;
+    const wanted = step.wanted?.records ?? null;
+    const source = { shard: shard.id, epoch: shard.epoch, topic: shard.topic, wanted };
+    const decoded = this.#modules.decoder.decode(batch, section, source, view);
+    if (decoded?.wanted === true) this.#rows(scan, step, decoded);
   }
 
-  #rows(scan: Scan, view: DecodedBatch): void {
+  #rows(scan: Scan, step: ScanStep, view: DecodedBatch): void {
     const { records, matches } = view;
     for (let row = 0; row < records.count; row++) {
       const match = matches[row]!;
       if (match.guaranteeMax < 0) continue;
       const offset = records.offset(row);
+      if (offset >= step.limit) return;
       for (const subscription of match.subscriptions) {
         const reader = scan.readers.get(subscription.subscriber);
-        // A second filter of the same session finds the reader already behind this record.
-        if (reader === undefined || reader.next > offset) continue;
+        // A second filter of the same session finds the reader already behind this record; others wait for their block.
+        if (reader === undefined || reader.next > offset || reader.next < step.from) continue;
         if (reader.take(view, row, match)) reader.next = offset + 1;
         else {
           reader.next = offset;
-          scan.readers.delete(subscription.subscriber);
-          scan.filter = undefined;
+          scan.remove(reader);
         }
       }
     }
   }
+}
 
-  #filterOf(shard: Shard, scan: Scan): BlockFilter | null {
-    return wantedBlocks(shard.topic, filtersOf(scan), { defaultTopic: this.#modules.defaultTopic });
+/** One block on its way to the readers of a shard. */
+interface Pass {
+  readonly shard: Shard;
+  readonly scan: Scan;
+  readonly step: ScanStep;
+  readonly view: DecodedBatch;
+}
+
+function* batchesOf(entries: readonly StoredEntry[]): Iterator<RoutedBatch> {
+  for (const { flags, payload: buffer } of entries) {
+    if ((flags & entryFlag.control) !== 0) continue;
+    const brokerEncoded = (flags & entryFlag.brokerEncoded) !== 0;
+    for (let start = 0, end = nextBatch(buffer, 0); end !== -1; start = end, end = nextBatch(buffer, start)) {
+      const baseOffset = batchBaseOffset(buffer, start);
+      const count = batchLastOffset(buffer, start) - baseOffset + 1;
+      yield { baseOffset, count, buffer, start, end, brokerEncoded, subjects: null };
+    }
   }
 }
 
-function* filtersOf(scan: Scan): Iterable<string> {
-  for (const reader of scan.readers.values()) yield* reader.filters;
-}
-
-function clear(scan: Scan): void {
-  scan.readers.clear();
-  scan.joining.clear();
-}
-
-function tellLost(scan: Scan, from: Offset, to: Offset): void {
+function tellLost(
+  scan: Scan,
+  step: ScanStep,
+  { from, to }: { readonly from: Offset; readonly to: Offset },
+): void {
   for (const reader of scan.readers.values()) {
-    if (reader.next >= to) continue;
+    if (reader.next < step.from || reader.next >= to) continue;
     // What lies before the loss was asked of the block filter: nothing wanted is there.
     reader.skipped(Math.max(reader.next, from), to, 'lost');
     reader.next = to;

@@ -5,7 +5,7 @@ import type { Match } from '../router/match.ts';
 
 /**
  * A decoded batch on its way to sessions. One object is used again for every batch: it and its `records` are valid
- * only during the call. What a session keeps, it copies, or it keeps `records.buffer` with positions.
+ * only during the call. What a session keeps, it copies: the bytes behind `records` may be others' after the call.
  */
 export interface DeliveryBatch {
   readonly shard: ShardId;

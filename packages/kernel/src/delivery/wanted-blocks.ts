@@ -2,7 +2,7 @@ import { filterTokens } from '../names/tokens.ts';
 import type { BlockFilter } from '../ports/journal-client.ts';
 
 /** Above this many alternatives asking the filters of blocks costs more than it saves. */
-const alternativesMax = 4096;
+export const alternativesMax = 4096;
 
 /** What readers with these subject filters look for in a topic's blocks; null when any block may hold it. */
 export function wantedBlocks(

@@ -12,7 +12,7 @@ import { isSubjectKey, subjectLevelsMax } from './subject-safe.ts';
 const levelSeed = 0x5eed_0100;
 const wholeSeed = 0x5eed_0001;
 /** The mark of records whose subject may be the topic's name alone. */
-const bareToken = 0x62a7_e001;
+export const bareToken = 0x62a7_e001;
 /** The mark of nothing: the answer for a filter that can't match the topic at all. */
 const neverToken = 0x4e0e_e002;
 
@@ -33,10 +33,13 @@ export interface TokenSink {
  * over the key's bytes per level and one over all of it.
  */
 export function keyTokens(key: Uint8Array, start: number, end: number, out: TokenSink): void {
-  if (start < 0) {
-    out.add(bareToken);
-    return;
-  }
+  // Judged for the longest topic name, so a key is marked too often rather than too rarely.
+  if (start < 0 || !isSubjectKey(key, start, end, longestPrefix)) out.add(bareToken);
+  if (start >= 0) shownTokens(key, start, end, out);
+}
+
+/** The tokens of a key that is not null, but for the mark that it does not show, which takes longest to find. */
+export function shownTokens(key: Uint8Array, start: number, end: number, out: TokenSink): void {
   out.add(murmur3(key, start, end, wholeSeed));
   let level = 0;
   let levelStart = start;
@@ -46,8 +49,6 @@ export function keyTokens(key: Uint8Array, start: number, end: number, out: Toke
     levelStart = at + 1;
     level++;
   }
-  // Judged for the longest topic name, so a key is marked too often rather than too rarely.
-  if (!isSubjectKey(key, start, end, longestPrefix)) out.add(bareToken);
 }
 
 /**

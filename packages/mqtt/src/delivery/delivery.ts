@@ -24,6 +24,8 @@ export class Delivery implements DeliveryPort {
   readonly #message = new OutboundMessage();
   /** Which row `#message` holds, so that many readers of one row decode it once. */
   #batch: DeliveryBatch | null = null;
+  /** The records that it was decoded from: a new object for each decoding of a batch. */
+  #bytes: Buffer | null = null;
   #row = -1;
   #serial = 0;
   /** Wall clock at the beginning of the present batch, ms: it is read once for all receivers. */
@@ -89,7 +91,8 @@ export class Delivery implements DeliveryPort {
 
   /** Gives one record to a session that reads its backlog; false when it has no room. */
   catchUp(session: Session, batch: DeliveryBatch, row: number, match: Match): boolean {
-    const receiver = receiverOf(planOf(match), session);
+    const plan = planOf(match);
+    const receiver = receiverOf(plan, session);
     if (receiver === undefined || receiver.qos === 0) return true;
     const offset = batch.records.offset(row);
     const counted = since(receiver, batch.shard, offset);
@@ -98,7 +101,7 @@ export class Delivery implements DeliveryPort {
     // The kernel calls for all readers of a row in succession; what was decoded for the first serves the others.
     const message = this.#read(batch, row);
     this.#now = this.#modules.now();
-    this.#at(batch.shard, offset, true);
+    this.#at(batch.shard, offset, plan.receivers.length > 1);
     return message.guarantee === 0 || this.#send(counted);
   }
 
@@ -122,8 +125,11 @@ export class Delivery implements DeliveryPort {
 
   #read(batch: DeliveryBatch, row: number): OutboundMessage {
     const serial = batch.records.offset(row);
-    if (this.#batch === batch && this.#row === row && this.#serial === serial) return this.#message;
+    const { buffer } = batch.records;
+    const known = this.#batch === batch && this.#bytes === buffer;
+    if (known && this.#row === row && this.#serial === serial) return this.#message;
     this.#batch = batch;
+    this.#bytes = buffer;
     this.#row = row;
     this.#serial = serial;
     this.#message.read(batch, row);
