@@ -39,7 +39,9 @@ describe('configuration', () => {
     const log = (file: number, all: number) => `storage: { walFileBytes: ${file}, walBytes: ${all} }`;
     expect(loadConfig(file(log(1_048_576, 3_145_728)), none).storage.walFileBytes).toBe(1_048_576);
     expect(() => loadConfig(file(log(1_048_575, 3_145_728)), none)).toThrow(/walFileBytes/);
-    expect(() => loadConfig(file(log(2_000_000, 8_388_608)), none)).toThrow(/walFileBytes: is no multiple of 4096/);
+    expect(() => loadConfig(file(log(2_000_000, 8_388_608)), none)).toThrow(
+      /walFileBytes: is no multiple of 4096/,
+    );
     expect(() => loadConfig(file(log(2_097_152, 4_194_304)), none)).toThrow(/less than three files/);
   });
 
