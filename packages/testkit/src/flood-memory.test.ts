@@ -10,7 +10,7 @@ import { waitUntil } from './wait-until.ts';
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 
 const mebibyte = 1024 * 1024;
-const partialRequestMs = 6000;
+const partialRequestMs = 10_000;
 const attackMib = 300;
 
 let server: ServerProcess;
@@ -18,7 +18,7 @@ let server: ServerProcess;
 beforeAll(async () => {
   server = await ServerProcess.start({
     config: {
-      limits: { memory: { bytes: 600 * mebibyte, pausePercent: 40, refusePercent: 50 } },
+      limits: { memory: { bytes: 400 * mebibyte, pausePercent: 40, refusePercent: 50 } },
       kafka: { partialRequestMs },
     },
   });
