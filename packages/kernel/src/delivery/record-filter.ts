@@ -12,7 +12,7 @@ const usePlaces = 4096;
 /**
  * Asks single records what a `BlockFilter` asks blocks: most records of a block that must be read concern nobody, and
  * this finds out without making a name of each. Costs a hash for each level of a key and allocates nothing; watched by
- * the `bench` rows of offline sessions.
+ * the `bench` rows `offline-one` and `offline-thousand`.
  */
 export class RecordFilter implements TokenSink {
   readonly #bits: Uint32Array;
