@@ -200,10 +200,10 @@ describe('names without end', () => {
       const answers = publisher.received.length;
       await waitUntil(() => publisher.received.length > answers, { timeoutMs: 60_000 });
     };
-    // The table fills once, in two generations of 65,536 names each.
-    await pour(0, many / 2);
+    // The table fills once, in two generations of 65,536 names each; the caches of the log need longer.
+    await pour(0, many);
     const full = memoryOf(siege.server.pid).residentMib;
-    const damage = await siege.withstand(() => pour(many / 2, many));
+    const damage = await siege.withstand(() => pour(many, many * 1.5));
     const grownMib = memoryOf(siege.server.pid).residentMib - full;
     printFigures('a million topics', { ...damage, fullMib: full, grownMib });
     expect(grownMib).toBeLessThan(96);
