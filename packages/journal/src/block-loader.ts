@@ -28,7 +28,6 @@ const nothing = Buffer.alloc(0);
 export interface BlockLoad {
   readonly done: Promise<CachedBlock>;
   waiters: number;
-  found: CachedBlock | null;
 }
 
 /** Reads blocks into the cache. A block is verified whole at its first touch in this process. */
@@ -59,8 +58,7 @@ export class BlockLoader {
       return Promise.resolve(found);
     }
     const load = segment.loading.get(block) ?? this.#begin(segment, block, false);
-    if (load.found === null) load.waiters++;
-    else load.found.leases++;
+    load.waiters++;
     return load.done;
   }
 
@@ -100,18 +98,19 @@ export class BlockLoader {
           error = segmentUnknown({ shard: segment.shard, segment: segment.id });
         }
         if (isAhead) cache.aheadBytes -= expected;
+        segment.loading.delete(block);
         throw error;
       })
       .then((found) => {
-        load.found = found;
+        // From here on nobody may join: without a lease it is used again as soon as the cache drops it.
+        segment.loading.delete(block);
         found.leases = load.waiters;
         found.isAhead = isAhead;
         cache.add(found);
         if (load.waiters > 0) cache.reached(found);
         return found;
-      })
-      .finally(() => segment.loading.delete(block));
-    const load: BlockLoad = { done, waiters: 0, found: null };
+      });
+    const load: BlockLoad = { done, waiters: 0 };
     segment.loading.set(block, load);
     return load;
   }

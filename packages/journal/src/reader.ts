@@ -111,26 +111,27 @@ export class Reader {
     const segment = this.#segment(request);
     const { timestamp } = request;
     if (segment.end.maxTimestamp < timestamp) return null;
-    if (segment.index === null) await this.#indexes.load(segment);
-    const index = segment.index;
-    const block = index?.findTimestamp(timestamp) ?? 0;
-    if (index !== null && block < index.blocks && index.position[block]! < segment.stored.bytes) {
-      const first = index.firstOffset[block]!;
-      if (segment.tail.length === 0 || first < segment.tail.coversFrom) {
-        const found = await this.#blocks.load(segment, block);
-        const young = found.entries.find(
-          (entry) => maxTimestampOf([entry.payload], entry.flags) >= timestamp,
-        );
-        this.#blocks.release(found);
-        if (young !== undefined) return young.baseOffset;
-        if (found.lost.length > 0) return first;
+    for (;;) {
+      if (segment.phase === 'deleted') throw segmentUnknown(request);
+      const { index } = segment;
+      if (index === null) {
+        // It may be dropped again before we go on.
+        await this.#indexes.load(segment);
+        continue;
       }
+      const block = index.findTimestamp(timestamp);
+      const inFile = block < index.blocks && index.position[block]! < segment.stored.bytes;
+      const inMemory = segment.tail.length > 0 && index.firstOffset[block]! >= segment.tail.coversFrom;
+      if (!inFile || inMemory) return youngInTail(segment, timestamp);
+      const found = await this.#blocks.load(segment, block);
+      const young = found.entries.find((entry) => maxTimestampOf([entry.payload], entry.flags) >= timestamp);
+      // What a sweep added meanwhile has left the memory tail, and the block was read without it.
+      const whole = this.#blocks.cached(segment, block, found) !== null;
+      this.#blocks.release(found);
+      if (young !== undefined) return young.baseOffset;
+      if (found.lost.length > 0) return index.firstOffset[block]!;
+      if (whole) return youngInTail(segment, timestamp);
     }
-    const tail = segment.tail;
-    for (let i = 0; i < tail.length; i++) {
-      if (tail.at(i).maxTimestamp >= timestamp) return tail.at(i).baseOffset;
-    }
-    return null;
   }
 
   #segment(request: Pick<ReadRequest, 'shard' | 'segment'>): Segment {
@@ -372,6 +373,14 @@ class BlockLease implements ReadLease {
     this.#blocks = [];
     for (const block of blocks) this.#loader.release(block);
   }
+}
+
+/** Where the first entry of the memory tail begins that has a record as young as that. */
+function youngInTail({ tail }: Segment, timestamp: number): Offset | null {
+  for (let at = 0; at < tail.length; at++) {
+    if (tail.at(at).maxTimestamp >= timestamp) return tail.at(at).baseOffset;
+  }
+  return null;
 }
 
 function takeTail(segment: Segment, plan: ReadPlan, from = 0): void {

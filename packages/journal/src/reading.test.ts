@@ -176,6 +176,10 @@ describe('storage 3.4: reads find every entry wherever it lies', () => {
     );
     const found = await Promise.all(readers);
     found.forEach((list, at) => expect(list).toEqual(upTo(12).slice(at % 2 === 0 ? 0 : 5)));
+    // Each of these takes the index of the one before away.
+    const seek = ({ segment }: TestLog): Promise<Offset | null> =>
+      of.journal.seekTimestamp({ shard, segment, timestamp: 1005 });
+    expect(await Promise.all(logs.map(seek))).toEqual([5, 5, 5, 5]);
     const { blockCacheBytes, indexCacheBytes, openFiles } = of.journal.counters;
     expect(blockCacheBytes).toBeLessThanOrEqual(1500);
     // The one in use is kept whatever its size.
