@@ -88,6 +88,7 @@ export class Kernel implements Lifecycle {
     this.subjects = new SubjectTable({ image: () => metadata.image, tenant, defaultTopic });
     this.router = new Router({
       defaultTopic,
+      subjects: () => this.subjects.subjects(),
       hooks: {
         excluded: (subscription, topic) =>
           logger.info(

@@ -545,6 +545,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     if (this.#partial !== null) timers.cancel(this.#partial);
     this.context.gates.publishers.forget(this.#relieved);
     this.outbox.drop();
+    if (this.profile !== null) this.output.drop();
     this.publishes?.stop();
     if (this.session !== null) {
       sessions.close(this.session, {

@@ -3,7 +3,7 @@ import type { RobustError, Timer, TopicId, WheelItem } from '@robustmq/core';
 import { errorCodes } from '@robustmq/kafka-codec';
 import type { ErrorNumber } from '@robustmq/kafka-codec';
 import type { Fold, FoldItem, FoldShard } from '@robustmq/kernel';
-import type { KafkaModules } from '../adapter.ts';
+import type { KafkaModules, Peer } from '../adapter.ts';
 import { errorNumber } from '../error-map.ts';
 import { isPlainName } from '../names.ts';
 import { defaultGroupLimits, Group } from './group.ts';
@@ -102,7 +102,8 @@ export class GroupCoordinator {
     this.#groups.clear();
   }
 
-  join(groupId: string, request: JoinRequest): Promise<JoinAnswer> {
+  /** Resolves when the rebalance has gathered its members; never when the peer goes first, whose member stays. */
+  join(groupId: string, request: JoinRequest, peer: Peer): Promise<JoinAnswer> {
     return new Promise((resolve) => {
       const valid = groupId !== '' && isPlainName(groupId, this.#limits.nameMax);
       const group = valid ? this.#groupFor(groupId, request.memberId === '') : errorCodes.INVALID_GROUP_ID;
@@ -112,12 +113,13 @@ export class GroupCoordinator {
         resolve({ errorCode: group, memberId, generation: -1, skipAssignment: false, ...nothing });
         return;
       }
-      group.join(request, this.#now(), resolve);
+      group.join(request, this.#now(), whileOpen(peer, resolve));
       this.#reschedule(groupId);
     });
   }
 
-  sync(groupId: string, request: SyncRequest): Promise<SyncAnswer> {
+  /** Resolves when the generation is durable; never when the peer goes first. */
+  sync(groupId: string, request: SyncRequest, peer: Peer): Promise<SyncAnswer> {
     return new Promise((resolve) => {
       const coordinated = this.#groups.get(groupId);
       if (coordinated === undefined) {
@@ -125,7 +127,7 @@ export class GroupCoordinator {
         resolve({ errorCode, protocolType: null, protocolName: null, assignment: Buffer.alloc(0) });
         return;
       }
-      coordinated.group.sync(request, this.#now(), resolve);
+      coordinated.group.sync(request, this.#now(), whileOpen(peer, resolve));
       this.#reschedule(groupId);
     });
   }
@@ -379,6 +381,21 @@ export class GroupCoordinator {
       }
     }
   }
+}
+
+/**
+ * A reply that goes nowhere once its peer is gone. A group goes on as if its member still waited, until it is answered
+ * and says nothing more; the request and its connection are not kept for that.
+ */
+function whileOpen<Given>(peer: Peer, reply: (answer: Given) => void): (answer: Given) => void {
+  const waiting: { reply: typeof reply; taken: () => void }[] = [];
+  const taken = peer.onClose(() => void waiting.pop());
+  waiting.push({ reply, taken });
+  return (answer) => {
+    const last = waiting.pop();
+    last?.taken();
+    last?.reply(answer);
+  };
 }
 
 function tombstones(groupId: string, entry: GroupEntry | undefined): FoldItem[] {

@@ -13,7 +13,7 @@ export async function handleJoinGroup(context: KafkaContext, request: Request): 
   const { apiVersion, correlationId } = request;
   const body = decodeRequest(joinGroup, apiVersion, request.frame, request.bodyStart);
   const { sessionTimeoutMs, rebalanceTimeoutMs, memberId, protocolType, protocols } = body;
-  const answer = await context.groups.join(body.groupId, {
+  const asked = {
     memberId,
     instanceId: body.groupInstanceId,
     clientId: request.clientId.slice(0, clientIdKept).toWellFormed(),
@@ -24,7 +24,8 @@ export async function handleJoinGroup(context: KafkaContext, request: Request): 
     protocols,
     idRequired: apiVersion >= idRequiredVersion,
     canSkipAssignment: apiVersion >= skipVersion,
-  });
+  };
+  const answer = await context.groups.join(body.groupId, asked, request.peer);
   return encodeResponse(joinGroup, apiVersion, correlationId, {
     errorCode: answer.errorCode,
     generationId: answer.generation,

@@ -8,6 +8,6 @@ export async function handleSyncGroup(context: KafkaContext, request: Request): 
   const { memberId, groupInstanceId: instanceId, generationId: generation, assignments } = body;
   const { protocolType, protocolName } = body;
   const asked = { memberId, instanceId, generation, protocolType, protocolName, assignments };
-  const answer = await context.groups.sync(body.groupId, asked);
+  const answer = await context.groups.sync(body.groupId, asked, request.peer);
   return encodeResponse(syncGroup, apiVersion, correlationId, answer);
 }

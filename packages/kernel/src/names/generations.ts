@@ -40,6 +40,12 @@ export class Generations<Value> {
     this.#units += key.length;
   }
 
+  /** The values of both generations, in no order. */
+  *values(): Iterable<Value> {
+    yield* this.#young.values();
+    yield* this.#old.values();
+  }
+
   clear(): void {
     this.#young = new Map();
     this.#old = new Map();

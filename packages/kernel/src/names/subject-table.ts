@@ -75,6 +75,17 @@ export class SubjectTable {
     return size;
   }
 
+  /** Every subject that is held; one that two names lead to may come twice. */
+  *subjects(): Iterable<Subject> {
+    yield* this.#byName.values();
+    for (const { bare, hidden, young, old } of this.#topics.values()) {
+      if (bare) yield bare;
+      if (hidden) yield hidden;
+      yield* young.values();
+      yield* old.values();
+    }
+  }
+
   /** The subject of a publish. Throws as `NameMap.locate`. */
   forPublish(name: string): Subject {
     return this.#byName.get(name) ?? this.#intern(name, this.#names.locate(name));

@@ -1,6 +1,8 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import type { ShardId } from '@robustmq/core';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { ImageFixture } from '../names/image-fixture.ts';
 import { createSubject } from '../names/subject.ts';
 import { SubjectTable } from '../names/subject-table.ts';
@@ -11,10 +13,14 @@ import { isSince, Router } from './router.ts';
 import type { RouterHooks } from './router.ts';
 import { subscriptionTo } from './subscription-fixture.ts';
 
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+
 function setUp(hooks: RouterHooks = {}) {
   const fixture = new ImageFixture();
   const table = new SubjectTable(fixture);
-  const router = new Router({ defaultTopic: fixture.defaultTopic, hooks });
+  const subjects = () => table.subjects();
+  const router = new Router({ defaultTopic: fixture.defaultTopic, hooks, subjects });
   const filtersOf = (match: Match) => match.subscriptions.map((subscription) => subscription.filter).sort();
   return {
     fixture,
@@ -243,4 +249,56 @@ test('subjects whose counters fall together still get the right match', () => {
   for (const [i, subject] of subjects.entries()) {
     expect(router.match(subject).subscriptions.length).toBe(i % 1000 === 0 ? 1 : 0);
   }
+});
+
+describe('who is gone', () => {
+  const rounds = 4096;
+  /** Subscribes and unsubscribes again and again, while each round's subject is matched; counts who is still held. */
+  async function heldAfter(filtersOf: (round: number) => string[], nameOf: (round: number) => string) {
+    const { router, subscribe, table } = setUp();
+    subscribe('stays/#');
+    const weak: WeakRef<object>[] = [];
+    const play = (round: number): void => {
+      const subscriber = {};
+      weak.push(new WeakRef(subscriber));
+      const subscriptions = filtersOf(round).map((filter) => subscribe(filter, { subscriber }));
+      const { length } = router.match(table.forPublish(nameOf(round))).subscriptions;
+      expect(length).toBeGreaterThanOrEqual(subscriptions.length);
+      for (const subscription of subscriptions) router.unsubscribe(subscription);
+    };
+    for (let round = 0; round < rounds; round++) play(round);
+    const held = () => weak.filter((each) => each.deref() !== undefined).length;
+    await vi.waitFor(() => {
+      collect();
+      // Those of the last part may be: as many as unsubscribe between two looks.
+      expect(held()).toBeLessThan(rounds / 2);
+    });
+    expect(table.size).toBeLessThanOrEqual(rounds);
+    return { router, table };
+  }
+
+  test('regression: matches of overlapping filters held everybody who had ever been in one', async () => {
+    await heldAfter(
+      () => ['stays/+', 'stays/one'],
+      () => 'stays/one',
+    );
+  });
+
+  test('regression: subjects that nobody used any more held who had subscribed to them', async () => {
+    const nameOf = (round: number) => `gone/${round}`;
+    const { router, table } = await heldAfter((round) => [nameOf(round)], nameOf);
+    const again = subscriptionTo(nameOf(1));
+    router.subscribe(again);
+    expect(router.match(table.forPublish(nameOf(1))).subscriptions).toEqual([again]);
+  });
+
+  test('leaves the matches of others as they are', () => {
+    const { router, subscribe, table } = setUp();
+    const subject = table.forPublish('stays/one');
+    subscribe('stays/#');
+    subscribe('stays/one');
+    const match = router.match(subject);
+    for (let round = 0; round < rounds; round++) router.unsubscribe(subscribe('other/one'));
+    expect(router.match(subject)).toBe(match);
+  });
 });

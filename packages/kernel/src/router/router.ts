@@ -15,9 +15,17 @@ import { noMatch } from './match.ts';
  * every change. It is looked up again, which is little beside that many deliveries.
  */
 const heldSubscriptionsMax = 64;
+/** Epoch of a subject that was located and holds no match: no sum is like it. */
+const notHeld = -2;
 /** Bounds of the matches of several filters that are kept for sharing. */
 const combinedMax = 8192;
 const combinedSubscriptionsMax = 1024 * 1024;
+/**
+ * After so many ended subscriptions, and one for so many subjects, matches from before are let go of: each end costs no
+ * more than these few looks at subjects, and who is gone is not held for ever by subjects that nobody uses.
+ */
+const removalsMin = 1024;
+const subjectsPerRemoval = 8;
 
 /** What the owner of a router hears from it, synchronously. */
 export interface RouterHooks {
@@ -34,6 +42,8 @@ export interface RouterHooks {
 export interface RouterOptions {
   readonly defaultTopic: string;
   readonly hooks?: RouterHooks;
+  /** All subjects that are kept for later, each of which may hold a match. */
+  readonly subjects?: () => Iterable<Subject>;
 }
 
 /**
@@ -43,6 +53,7 @@ export interface RouterOptions {
 export class Router {
   readonly #defaultTopic: string;
   readonly #hooks: RouterHooks;
+  readonly #subjects: () => Iterable<Subject>;
   readonly #index = new FilterIndex();
   readonly #epochs = new MatchEpochs();
   readonly #found: FilterEntry[] = [];
@@ -50,10 +61,14 @@ export class Router {
   #combinedSubscriptions = 0;
   readonly #excluded = new WeakSet<object>();
   #exclusions = 0;
+  /** Subscriptions that ended since matches from before were let go of, and how many may. */
+  #removals = 0;
+  #removalsMax = removalsMin;
 
   constructor(options: RouterOptions) {
     this.#defaultTopic = options.defaultTopic;
     this.#hooks = options.hooks ?? {};
+    this.#subjects = options.subjects ?? (() => []);
   }
 
   /** Rises with every change of the subscriptions. */
@@ -90,6 +105,7 @@ export class Router {
     const last = this.#index.remove(subscription);
     this.#epochs.touch(subscription.filter);
     if (last) this.#hooks.filterRemoved?.(subscription.filter);
+    if (++this.#removals >= this.#removalsMax) this.#forgetStale();
   }
 
   /** The registered filters, each once, in no order. */
@@ -119,6 +135,21 @@ export class Router {
     return this.#index.hasFirstLevel('+') || this.#index.hasFirstLevel('#');
   }
 
+  /** Lets go of all matches that no longer hold; those that are combined are made again when they are asked for. */
+  #forgetStale(): void {
+    this.#combined.clear();
+    this.#combinedSubscriptions = 0;
+    let subjects = 0;
+    for (const subject of this.#subjects()) {
+      subjects++;
+      if (subject.match === noMatch || subject.matchEpoch === this.#epochs.sum(subject)) continue;
+      subject.match = noMatch;
+      subject.matchEpoch = notHeld;
+    }
+    this.#removals = 0;
+    this.#removalsMax = Math.max(removalsMin, Math.ceil(subjects / subjectsPerRemoval));
+  }
+
   #find(subject: Subject): Match {
     const epochs = this.#epochs;
     if (subject.matchEpoch === -1) epochs.locate(subject);
@@ -128,7 +159,7 @@ export class Router {
     if (!open) this.#reportExcluded(subject);
     const held = match.subscriptions.length <= heldSubscriptionsMax;
     subject.match = held ? match : noMatch;
-    subject.matchEpoch = held ? epochs.sum(subject) : -2;
+    subject.matchEpoch = held ? epochs.sum(subject) : notHeld;
     return match;
   }
 

@@ -27,6 +27,12 @@ export class HeldFrames {
     this.#bytes += bytes.length;
   }
 
+  /** Forgets what is held: nobody waits for it any more. */
+  drop(): void {
+    this.#frames.length = 0;
+    this.#bytes = 0;
+  }
+
   /** Everything up to this change is committed: writes what need not wait any longer. */
   release(committed: number, writer: FrameWriter): void {
     if (committed > this.#committed) this.#committed = committed;

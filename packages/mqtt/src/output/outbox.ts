@@ -13,6 +13,13 @@ export interface OutboxBound {
   relieved(): void;
 }
 
+const nowhere: Pick<Transport, 'unsentBytes' | 'write'> = { unsentBytes: 0, write: () => undefined };
+const unbound: OutboxBound = {
+  unsentBytesMax: Infinity,
+  full: () => undefined,
+  relieved: () => undefined,
+};
+
 /**
  * What one connection has to send: small packets are copied into a slab, large ones kept by reference; everything of a
  * turn leaves in one write.
@@ -26,7 +33,7 @@ export class Outbox {
   #writtenBytes = 0;
   /** What the last turn sent: the next one is likely to be like it. */
   #turnBytes = 0;
-  readonly #transport: Transport;
+  #transport: Pick<Transport, 'unsentBytes' | 'write'>;
   readonly #flusher: Flusher;
   /** Filled slabs and large packets, in order before the present slab. */
   #parts: Buffer[] = [];
@@ -35,7 +42,7 @@ export class Outbox {
   /** Where the unsent rest of the present slab begins. */
   #from = 0;
   #dirty = false;
-  readonly #bound: OutboxBound;
+  #bound: OutboxBound;
   readonly #relieved = (): void => this.#bound.relieved();
 
   constructor(transport: Transport, flusher: Flusher, bound: OutboxBound) {
@@ -121,7 +128,7 @@ export class Outbox {
     } else if (unsent > this.#bound.unsentBytesMax) this.#bound.full();
   }
 
-  /** Forgets everything; the connection is gone. */
+  /** Forgets everything, transport and connection as well: what is written from now on goes nowhere. */
   drop(): void {
     if (this.slab !== null) this.#flusher.pool.give(this.slab);
     for (const slab of this.#slabs) this.#flusher.pool.give(slab);
@@ -129,6 +136,8 @@ export class Outbox {
     this.#slabs = [];
     this.#parts = [];
     this.pendingBytes = 0;
+    this.#transport = nowhere;
+    this.#bound = unbound;
   }
 
   #markDirty(): void {

@@ -53,6 +53,11 @@ export class PublishOutput {
     this.#unsentBytesMax = modules.unsentBytesMax;
   }
 
+  /** Forgets the aliases; the connection is gone. */
+  drop(): void {
+    this.#aliases = null;
+  }
+
   /** Whether the connection has taken as much as it may hold. */
   get full(): boolean {
     return this.#outbox.unsentBytes > this.#unsentBytesMax;

@@ -84,6 +84,8 @@ export class RetainedDelivery {
   /** The connection is gone: what it was sent need not be sent on the next one. */
   leave(): void {
     const progress = this.#queue?.progress ?? null;
+    this.#queue = null;
+    this.#message = null;
     if (progress === null) return;
     const stored = this.#session.state.subscriptions.get(progress.subscription.filter);
     if (stored !== undefined) stored.retainedSent = [...stored.retainedSent, ...progress.sent];

@@ -12,7 +12,7 @@ import { sessionKind } from './session-fold.ts';
 import { cursorItem, deletedItem, headItem, willItem } from './session-items.ts';
 import { SessionLog } from './session-log.ts';
 import type { SessionShard, SessionState } from './session-state.ts';
-import { createSession, effectiveCursor } from './session-state.ts';
+import { createSession, effectiveCursor, emptySession } from './session-state.ts';
 import type { SessionConnection } from './session.ts';
 import { Session } from './session.ts';
 import { WillPublisher } from './will-publisher.ts';
@@ -106,6 +106,7 @@ export class SessionRegistry {
     if (session.ended || this.#live.get(state.clientId) !== session) return;
     this.#live.delete(state.clientId);
     const items: FoldItem[] = log === null ? [] : session.cursorItems();
+    const { connection } = session;
     session.detach();
     state.connected = false;
     state.disconnectedAt = this.#context.clock.now();
@@ -120,7 +121,7 @@ export class SessionRegistry {
     log.flush();
     if (this.#stopping) return;
     // Who resumes the session asks its shards for open exchanges: they must know of all that was published before.
-    const settled = session.connection.publishesSettled();
+    const settled = connection.publishesSettled();
     if (settled !== null) void this.#turns.run(state.clientId, () => settled);
     this.#schedule(state, 0);
   }
@@ -148,11 +149,12 @@ export class SessionRegistry {
     const prior = this.#live.get(clientId);
     if (prior !== undefined) {
       this.#context.counters.takeovers++;
-      prior.connection.takenOver();
+      const before = prior.connection;
+      before.takenOver();
       // A connection that was still opening does not know its session.
       this.close(prior, { will: true });
       // What it published and has no outcome yet must not be taken a second time.
-      if (prior.log !== null) await prior.connection.publishesSettled();
+      if (prior.log !== null) await before.publishesSettled();
     }
     const shard = this.#fold.of(clientId);
     let stored = shard.state.sessions.get(clientId);
@@ -201,7 +203,7 @@ export class SessionRegistry {
     const log = logged
       ? new SessionLog(shard, {
           committed: (change) => session?.committed(change),
-          failed: (error) => connection.failed(error),
+          failed: (error) => session?.connection.failed(error),
         })
       : null;
     session = new Session(state, connection, log, this.#context);
@@ -231,6 +233,7 @@ export class SessionRegistry {
     this.broad.remove(state.clientId);
     await shard.append([deletedItem(state.clientId)]);
     if (will !== null) this.#wills.release(state, will.topic);
+    emptySession(state);
   }
 
   /** Publishes the will of a session that goes on, and notes that it was. */

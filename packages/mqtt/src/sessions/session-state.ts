@@ -96,6 +96,16 @@ export function createSession(from: {
   };
 }
 
+/** Empties a session that is over: what still leads to it must not hold what it had. */
+export function emptySession(session: SessionState): void {
+  session.will = null;
+  session.subscriptions.clear();
+  session.cursors.clear();
+  session.inflight.clear();
+  session.unrecorded.clear();
+  session.inboundShards.clear();
+}
+
 /** Whether the floors of its shard speak for the session, too. */
 export function floorsApply(session: SessionState): boolean {
   return session.connected && !session.behind;

@@ -16,6 +16,7 @@ import { RetainedDelivery } from './retained-delivery.ts';
 import { acknowledgedItem, cursorItem, inflightItem } from './session-items.ts';
 import type { SessionLog } from './session-log.ts';
 import type { InflightEntry, SessionState } from './session-state.ts';
+import { emptySession } from './session-state.ts';
 import { Window } from './window.ts';
 
 /** How long a backlog waits for more room than there is. */
@@ -66,7 +67,8 @@ const form: { -readonly [Key in keyof PublishForm]: PublishForm[Key] } = {
 export class Session {
   readonly state: SessionState;
   readonly clientIdBytes: Buffer;
-  readonly connection: SessionConnection;
+  /** Once the session has ended, what is left of it. */
+  connection: SessionConnection;
   readonly output: PublishOutput;
   /** Null: the session ends with its connection and nothing of it is written. */
   readonly log: SessionLog | null;
@@ -246,7 +248,7 @@ export class Session {
 
   /** The session has no room for what is at `offset`, or was not told of it: from there on it reads the log. */
   fallBehind(shard: ShardId, offset: Offset): void {
-    if (this.#backlogs.has(shard)) return;
+    if (this.ended || this.#backlogs.has(shard)) return;
     this.#backlogs.set(shard, new Backlog(this, shard, offset));
     if (this.log !== null) this.context.sessions.lagging(this);
   }
@@ -317,7 +319,10 @@ export class Session {
     this.wake();
   }
 
-  /** Takes the session out of router and scans; its state stays. */
+  /**
+   * Takes the session out of router and scans; its state stays if it is logged. Matches from before may hold this object
+   * for long: it lets go of its connection, and of all that can be much.
+   */
   detach(): void {
     if (this.ended) return;
     this.ended = true;
@@ -327,6 +332,12 @@ export class Session {
     for (const subscription of this.subscriptions.values())
       this.kernel.subscriptions.unsubscribe(subscription);
     for (const backlog of this.#backlogs.values()) this.kernel.catchUp.remove(backlog.shard, backlog);
+    this.subscriptions.clear();
+    this.window.drop();
+    this.#held.drop();
+    this.#heldReleases.drop();
+    if (this.log === null) emptySession(this.state);
+    this.connection = leftOf(this.connection);
   }
 
   /**
@@ -387,4 +398,16 @@ export class Session {
     const slab = outbox.reserve(shortAckBytesMax);
     outbox.filled(writePubrel(slab, outbox.used, packetId, code));
   }
+}
+
+/** What a session that has ended may still ask of its connection. */
+function leftOf({ outbox, output }: SessionConnection): SessionConnection {
+  return {
+    outbox,
+    output,
+    inflightMax: 0,
+    takenOver: () => undefined,
+    failed: () => undefined,
+    publishesSettled: () => null,
+  };
 }

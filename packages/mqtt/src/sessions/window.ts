@@ -51,6 +51,11 @@ export class Window {
     }
   }
 
+  /** Nothing is sent any more: forgets what only sending needs. */
+  drop(): void {
+    this.#resumed.clear();
+  }
+
   get size(): number {
     return this.#entries.size;
   }
