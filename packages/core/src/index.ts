@@ -12,6 +12,6 @@ export type { Clock, Lifecycle, Logger, Random, Timer } from './ports.ts';
 export { silentLogger } from './ports.ts';
 export { Pulse } from './pulse.ts';
 export type { FolderErrorCode, FolderIdentity, FolderLock, StateChange, StateStore } from './stores.ts';
-export { systemClock, systemRandom } from './system.ts';
+export { systemClock, systemRandom, systemTimers } from './system.ts';
 export type { WheelItem } from './timing-wheel.ts';
 export { TimingWheel } from './timing-wheel.ts';
