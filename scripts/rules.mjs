@@ -2,6 +2,13 @@
 // rule without a test.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
+import { parseArgs } from 'node:util';
+
+const help = `npm run rules
+
+Prints every rule of docs/semantics.md, docs/storage.md and docs/defects.md with the test files that check it, found by
+the titles of their tests, and counts them. Exit code 1 if a rule has no test, or a test names a rule that is not there.
+`;
 
 const root = join(import.meta.dirname, '..');
 const pages = ['semantics', 'storage', 'defects'];
@@ -29,7 +36,7 @@ const title = new RegExp(`^(.*)\\(\\s*['"\`](${reference}(?:, (?:${reference}|[\
 /**
  * The rules that titles in a test file name: a title begins with `semantics 3.4: `, or with several numbers, `semantics
  * 3.4, 3.5, mqtt defect 7: `. Titles are read from the source: the literal first argument of `it`, `test`, `describe` or
- * `check`, also behind `.each(...)`; skipped tests and commented lines do not count.
+ * `check`, also behind `.each(...)`; skipped tests, those that are to fail, and commented lines do not count.
  */
 export function rulesNamedIn(source) {
   const named = new Set();
@@ -45,11 +52,11 @@ export function rulesNamedIn(source) {
   return named;
 }
 
-/** Whether a line up to the parenthesis of a call ends in what makes a test that runs. */
+/** Whether a line up to the parenthesis of a call ends in what makes a test that runs and has to pass. */
 function isTest(before) {
   if (before.endsWith(')')) return true;
   const callee = /\b(?:it|test|describe|check)((?:\.\w+)*)$/.exec(before);
-  return callee !== null && !/\.(skip|todo)\b/.test(callee[1]);
+  return callee !== null && !/\.(skip|todo|fails)\b/.test(callee[1]);
 }
 
 /** Rule -> what the tests say of it, in the order of the pages; `unknown` are numbers that no page has. */
@@ -94,6 +101,16 @@ export function projectCoverage() {
 }
 
 function main() {
+  try {
+    const { values } = parseArgs({ options: { help: { type: 'boolean', default: false } } });
+    if (values.help) {
+      console.log(help);
+      return 0;
+    }
+  } catch (error) {
+    console.error(`${error.message.replaceAll('\n', ' ')} (--help: what this is)`);
+    return 2;
+  }
   const { rows, unknown } = projectCoverage();
   const width = 17;
   for (const row of rows) {

@@ -61,7 +61,7 @@ function options() {
       processes: Math.min(processesMax, positive('processes', values.processes)),
     };
   } catch (error) {
-    console.error(`${error.message}\n\n${help}`);
+    console.error(`${error.message.replaceAll('\n', ' ')} (--help: what there is)`);
     process.exit(2);
   }
 }
@@ -170,9 +170,9 @@ async function main() {
     failures += result.failures.length;
   }
   const last = chosen.first + chosen.count - 1;
-  const parts = [`seeds ${chosen.first} to ${last} of ${chosen.names.join(', ')}`, `${runs} runs passed`];
+  const parts = [`${chosen.first} to ${last} of ${chosen.names.join(', ')}`, `${runs} runs passed`];
   parts.push(`${failures} groups failed`, `${seconds()} s`, `trace ${hash.digest('hex').slice(0, 16)}`);
-  console.log(`${failures === 0 ? 'ok' : 'FAILED'}: ${parts.join(', ')}`);
+  console.log(`seeds: ${failures === 0 ? 'held' : 'failed'}, ${parts.join(', ')}`);
   process.exit(failures === 0 ? 0 : 1);
 }
 
