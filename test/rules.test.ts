@@ -105,7 +105,7 @@ describe('the titles of tests', () => {
         `describe.skipIf(x)('${word} 1.6: c', f);`,
         `check(`,
         `  '${word} 1.7: d',`,
-        `it.fails('${word} 1.8, 1.9: e', f);`,
+        `it.concurrent('${word} 1.8, 1.9: e', f);`,
       ),
     ).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9].map((rule) => `${word} 1.${rule}`));
     expect(titles(`it('${word} 1.1, 1.2, mqtt defect 3, 14: g', f);`)).toEqual([
@@ -122,6 +122,8 @@ describe('the titles of tests', () => {
         `it('a test of ${word} 1.1: a', f);`,
         `it.skip('${word} 1.2: b', f);`,
         `it.todo('${word} 1.3: b');`,
+        `it.fails('${word} 1.8: b', f);`,
+        `describe.concurrent.fails('${word} 1.9: b', f);`,
         `// it('${word} 1.4: c', f);`,
         `throw new Error('${word} 1.5: d');`,
         `it('${word} 1: e', f);`,
