@@ -43,7 +43,10 @@ const sealed = new TestLog(1 as ShardId, 1);
 const open = new TestLog(1 as ShardId, 2, { baseOffset: count });
 /** In the log only. */
 const young = new TestLog(2 as ShardId, 3);
-/** Has the last frame: damage to that one is a torn write, which was never acknowledged. */
+/**
+ * Has the last frame. Damage to that one is taken for a torn write and not reported (docs/storage.md 2.4), though its
+ * entry was acknowledged here: nothing tells the two apart. No test of this file asks what it costs.
+ */
 const last = new TestLog(3 as ShardId, 4);
 const sealedPath = 'segments/1-1.seg';
 const metadata = new FakeMetadata();

@@ -121,7 +121,12 @@ describe('storage 4.6: a disk that fills up', () => {
     await of.clock.advance(2000);
     expect(await readAll(of, log)).toBe(5);
     // Nor does a power cut lose any of it.
-    const journal = await startJournal({ ...of, disk: of.disk.kill(), clock: new SimClock(), limits: small });
+    const journal = await startJournal({
+      ...of,
+      disk: of.disk.crash(),
+      clock: new SimClock(),
+      limits: small,
+    });
     const [answer] = await journal.fence([{ shard, segment: log.segment, epoch: 2 as Epoch }]);
     expect(answer).toMatchObject({ status: 'ok', endEntry: 4, chainCrc: log.crc });
     full = false;

@@ -1,7 +1,7 @@
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { JournalUuid, StateStore } from '@robustmq/core';
+import type { JournalUuid, Logger, StateStore } from '@robustmq/core';
 import { silentLogger } from '@robustmq/core';
 import { openLevelStore, openNodeDisk } from '@robustmq/disk';
 import { MemoryStateStore, SimRandom, SimClock } from '@robustmq/sim';
@@ -14,6 +14,9 @@ import { createTopic, registerJournal, startBroker, stateOptions } from './testi
 const stride = Number(process.env['FLIP_STRIDE'] ?? 499);
 const timeoutMs = process.env['FLIP_STRIDE'] === undefined ? 300_000 : 4 * 3_600_000;
 const fileBytes = 64 * 1024;
+const pageBytes = 4096;
+/** Header and table of a frame with one item. */
+const frameHeadBytes = 72;
 const disk = openNodeDisk();
 
 let root: string;
@@ -24,7 +27,16 @@ const files: { readonly path: string; readonly usedBytes: number }[] = [];
 /** Where the log ends: its newest file and the position of its last frame. */
 let logEnd = { path: '', position: 0 };
 
+/** Warnings and errors of the last start. */
+let reports: string[] = [];
+const logger: Logger = {
+  ...silentLogger,
+  warn: (_fields, message) => void reports.push(message),
+  error: (_fields, message) => void reports.push(message),
+};
+
 async function boot(folder: string, store: StateStore): Promise<LocalMetadata> {
+  reports = [];
   const node = openLocalMetadata({
     ...stateOptions,
     disk,
@@ -33,7 +45,7 @@ async function boot(folder: string, store: StateStore): Promise<LocalMetadata> {
     uuid: 'e'.repeat(32) as JournalUuid,
     random: new SimRandom(7),
     clock: new SimClock(),
-    logger: silentLogger,
+    logger,
     onFatal: (error) => {
       throw error as Error;
     },
@@ -74,8 +86,15 @@ function note(folder: string): void {
     files.push({ path, usedBytes });
     if (!path.startsWith('wal') || usedBytes === 0 || bytes.readUInt32BE(36) < newest) continue;
     newest = bytes.readUInt32BE(36);
-    logEnd = { path, position: Math.floor((usedBytes - 1) / 4096) * 4096 };
+    logEnd = { path, position: Math.floor((usedBytes - 1) / pageBytes) * pageBytes };
   }
+}
+
+/** Whether the byte is in a frame of the newest file of the log: not in the zeros that fill the frame's last page. */
+function isInFrame(path: string, bytes: Buffer, at: number): boolean {
+  if (path !== logEnd.path) return false;
+  const pageEnd = Math.floor(at / pageBytes) * pageBytes + pageBytes;
+  return bytes.subarray(at, pageEnd).some((byte) => byte !== 0);
 }
 
 /** Null for a folder, and for the file by which the store is locked. */
@@ -109,24 +128,40 @@ async function outcome(path: string, at: number, storeOf: (folder: string) => St
   }
 }
 
-/** How often each outcome came, over every `stride`th byte that was written of the files that `wanted` takes. */
+/** Every `stride`th byte that was written, and in the log one in the head of each frame. */
+function* positionsIn(path: string, usedBytes: number): Generator<number> {
+  for (let at = 0; at < usedBytes; at += stride) yield at;
+  if (!path.startsWith('wal')) return;
+  for (let page = 0; page * pageBytes < usedBytes; page++)
+    yield page * pageBytes + ((page * 13) % frameHeadBytes);
+}
+
+/** How often each outcome came, and how often it had to be reported and was, over the positions in the files that `wanted` takes. */
 async function flipEverywhere(
   wanted: (path: string) => boolean,
   storeOf: (folder: string) => StateStore,
-): Promise<Map<string, number>> {
+): Promise<{ outcomes: Map<string, number>; reported: number }> {
   const outcomes = new Map<string, number>();
+  let reported = 0;
   for (const { path, usedBytes } of files) {
     if (!wanted(path)) continue;
-    for (let at = 0; at < usedBytes; at += stride) {
+    for (const at of positionsIn(path, usedBytes)) {
       const found = await outcome(path, at, storeOf);
-      // Damage to the last frame is a torn write of a command that nobody was told of.
+      // Damage to the last frame is taken for a torn write, by design (docs/storage.md 2.4), though its command was
+      // answered here: without a store nothing tells the two apart, and the command is gone without a report.
       const torn = path === logEnd.path && at >= logEnd.position;
       const allowed = ['repaired', torn ? hashes.at(-2) : 'refused'];
       expect(allowed, `${path}, byte ${at}`).toContain(found);
       outcomes.set(found, (outcomes.get(found) ?? 0) + 1);
+      // What is made good is in the log of the process; a refusal says where the damage is.
+      const bytes = readFileSync(join(root, 'whole', path));
+      const needed = isInFrame(path, bytes, at) || path.startsWith('snapshots');
+      if (found !== 'repaired' || !needed) continue;
+      expect(reports, `${path}, byte ${at}`).not.toEqual([]);
+      reported++;
     }
   }
-  return outcomes;
+  return { outcomes, reported };
 }
 
 beforeAll(async () => {
@@ -140,26 +175,36 @@ beforeAll(async () => {
 afterAll(() => rmSync(root, { recursive: true }), timeoutMs);
 
 describe('storage 2.6: one bit flipped anywhere in the files of metadata', () => {
+  it('is what is reported: a start on the files as they are says nothing', async () => {
+    const folder = join(root, 'whole-again');
+    cpSync(join(root, 'whole'), folder, { recursive: true });
+    const node = await boot(folder, openLevelStore(join(folder, 'state'), disk));
+    await node.stop();
+    expect(reports).toEqual([]);
+  });
+
   it(
-    'is repaired from the store, as is the store from the log',
+    'is repaired from the store, as is the store from the log, and reported where the log or a snapshot was hit',
     async () => {
-      const outcomes = await flipEverywhere(
+      const { outcomes, reported } = await flipEverywhere(
         () => true,
         (folder) => openLevelStore(join(folder, 'state'), disk),
       );
       expect([...outcomes.keys()]).toEqual(['repaired']);
+      expect(reported).toBeGreaterThan(5);
     },
     timeoutMs,
   );
 
   it(
-    'without a store is repaired from the snapshot, or the start is refused',
+    'without a store is repaired from the snapshot and reported, or the start is refused with file and position',
     async () => {
-      const outcomes = await flipEverywhere(
+      const { outcomes, reported } = await flipEverywhere(
         (path) => !path.startsWith('state'),
         () => new MemoryStateStore(),
       );
       expect(outcomes.get('repaired')).toBeGreaterThan(0);
+      expect(reported).toBeGreaterThan(0);
       expect(outcomes.get('refused')).toBeGreaterThan(0);
     },
     timeoutMs,
