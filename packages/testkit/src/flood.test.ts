@@ -120,19 +120,22 @@ describe('connection floods', () => {
 });
 
 describe('half-open connections', () => {
-  /** Ports of the peers of `port` whose connection the system watches with keep-alive probes. */
-  const probed = (port: number): Set<number> => {
-    const found = new Set<number>();
+  const ticksPerSecond = 100;
+  /** Ports of the peers of `port` that the system will probe -> when it begins, seconds from now. */
+  const probed = (port: number): Map<number, number> => {
+    const found = new Map<number, number>();
     for (const line of readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1)) {
       const [, local, remote, , , timer] = line.trim().split(/\s+/);
       if (local === undefined || Number.parseInt(local.split(':')[1]!, 16) !== port) continue;
-      // 02: the keep-alive timer runs.
-      if (timer!.startsWith('02:')) found.add(Number.parseInt(remote!.split(':')[1]!, 16));
+      // 02: the keep-alive timer runs; behind it the ticks that are left.
+      const [kind, ticks] = timer!.split(':');
+      if (kind !== '02') continue;
+      found.set(Number.parseInt(remote!.split(':')[1]!, 16), Number.parseInt(ticks!, 16) / ticksPerSecond);
     }
     return found;
   };
 
-  it('are watched by the system on every protocol, and end where the client ends its half', async () => {
+  it('are watched by the system after a minute on every protocol, and end where the client ends its half', async () => {
     const { mqtt, mqttWebSocket, kafka } = siege.server.ports;
     for (const port of [mqtt, mqttWebSocket, kafka]) {
       const peers = await flood(port, 100, port === mqtt ? connectBytes : Buffer.alloc(0));
@@ -140,6 +143,11 @@ describe('half-open connections', () => {
         const watched = probed(port);
         return peers.every(({ socket }) => watched.has(socket.localPort!));
       });
+      const watched = probed(port);
+      const dueIn = peers.map(({ socket }) => watched.get(socket.localPort!) ?? Infinity);
+      // The system's own default is two hours.
+      expect(Math.max(...dueIn)).toBeLessThan(62);
+      expect(Math.min(...dueIn)).toBeGreaterThan(20);
       for (const peer of peers) peer.socket.end();
       await waitUntil(() => peers.every(({ closed }) => closed));
     }

@@ -56,7 +56,14 @@ export function sampleRequests(topic: string, topicId: string): SampleRequest[] 
   return samples;
 }
 
-interface Sample {
+/** A valid body of a request of the API named so, by version; throws for a name that is not advertised. */
+export function sampleOf(name: string, topic: string, topicId: string): Sample {
+  const sample = requests(topic, topicId).find(({ api }) => api.name === name);
+  if (sample === undefined) throw new Error(`there is no sample of ${name}`);
+  return sample;
+}
+
+export interface Sample {
   readonly api: Api;
   body(version: number): object;
 }

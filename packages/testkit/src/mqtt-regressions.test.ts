@@ -1,7 +1,7 @@
 import { encodePacket } from '@robustmq/mqtt-codec';
 import type { Packet, PublishPacket } from '@robustmq/mqtt-codec';
 import { SimClock } from '@robustmq/sim';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { MqttBroker } from './mqtt-broker.ts';
 import { waitUntil } from './wait-until.ts';
 
@@ -98,8 +98,9 @@ describe('what other brokers do wrong', () => {
     // The shards that `#` can match are opened at their first use.
     const first = await broker.connect(5, { clientId: 'first' });
     await first.subscribe('#', 1);
+    await first.settled();
     const { revision } = broker.storage.metadata.image;
-    broker.storage.journal.hold();
+    const { taken } = broker.storage.journal.fuse;
     for (const version of [3, 4, 5] as const) {
       const client = await broker.connect(version, { clientId: 'clean', cleanStart: true });
       await client.subscribe(['a/#', 'b'], 2);
@@ -107,8 +108,10 @@ describe('what other brokers do wrong', () => {
       await client.next('unsuback');
       await client.disconnect();
     }
+    await broker.adapter.stop();
     expect(broker.storage.metadata.image.revision).toBe(revision);
-    broker.storage.journal.release();
+    // Neither an entry of the journal nor a command of metadata, which would count here.
+    expect(broker.storage.journal.fuse.taken).toBe(taken);
   });
 
   it('mqtt defect 47: no message is skipped after attempts that failed: the client comes back a hundred times', async () => {
@@ -148,15 +151,24 @@ describe('what other brokers do wrong', () => {
     }
   });
 
-  it('mqtt defect 31: idle kept sessions cost no timer each', async () => {
+  it('mqtt defect 31: idle kept sessions cost no timer each, and no work as time passes', async () => {
     const clock = new SimClock();
     await using broker = await MqttBroker.start({ clock });
+    const timersSet = vi.spyOn(clock, 'after');
+    const { fuse } = broker.storage.journal;
+    /** Timers set and writes made in ten minutes in which nobody says anything. */
+    const tenMinutes = async (): Promise<{ timers: number; writes: number }> => {
+      const before = { timers: timersSet.mock.calls.length, writes: fuse.taken };
+      await clock.advance(600_000);
+      return { timers: timersSet.mock.calls.length - before.timers, writes: fuse.taken - before.writes };
+    };
+    const without = await tenMinutes();
     const before = clock.pending;
     for (let at = 0; at < 300; at++) {
       const client = await broker.connect(5, {
         clientId: `idle${at}`,
         cleanStart: false,
-        properties: { sessionExpiry: 1000 },
+        properties: { sessionExpiry: 3600 },
       });
       await client.subscribe(`idle/${at}`, 1);
       client.drop();
@@ -164,6 +176,10 @@ describe('what other brokers do wrong', () => {
     await waitUntil(() => broker.adapter.sessions.offline === 300);
     await clock.advance(3000);
     expect(clock.pending).toBeLessThan(before + 20);
+    const beside = await tenMinutes();
+    expect(beside.timers).toBeLessThan(without.timers + 20);
+    expect(beside.writes).toBe(without.writes);
+    expect(broker.adapter.sessions.offline).toBe(300);
   });
 });
 

@@ -1,9 +1,11 @@
 import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
+import { openJournal } from '@robustmq/journal';
 import { createKafkaAdapter } from '@robustmq/kafka';
 import { metadata } from '@robustmq/kafka-codec';
-import { SimClock } from '@robustmq/sim';
+import { SimClock, SimDisk, SimRandom } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
 import { KafkaClient } from './kafka-client.ts';
+import { append, brokerBatch } from './kernel-fixture.ts';
 import { createMemoryStorage, startKernel } from './memory-kernel.ts';
 import { MqttBroker } from './mqtt-broker.ts';
 import { waitUntil } from './wait-until.ts';
@@ -87,6 +89,56 @@ it('semantics 8.2: a shard costs no timer, entry or segment before its first app
   expect([clock.pending, used()]).toEqual([timers, 0]);
   expect(storage.journal.fuse.taken).toBe(writes);
   await kernel.stop();
+});
+
+it('semantics 8.2: a shard has no file and no byte on disk before its first append', async () => {
+  const clock = new SimClock();
+  const storage = await createMemoryStorage();
+  const { metadata: records, journal: identity } = storage;
+  const disk = new SimDisk();
+  const mebibyte = 1024 * 1024;
+  const journal = await openJournal({
+    disk,
+    folder: '/journal',
+    nodeId: identity.nodeId,
+    uuid: identity.uuid,
+    metadata: records,
+    clock,
+    random: new SimRandom(1),
+    logger: silentLogger,
+    limits: { walFileBytes: mebibyte, walBytes: 4 * mebibyte, reserveBytes: mebibyte, poolFiles: 0 },
+    onFatal: (error) => {
+      throw error;
+    },
+  });
+  const kernel = await startKernel(storage, { modules: { clock, journal } });
+  /** Every file of the journal with its content. */
+  const content = async (): Promise<Map<string, Buffer>> => {
+    const found = new Map<string, Buffer>();
+    for (const folder of ['wal', 'segments', 'folds']) {
+      for (const { name } of await disk.list(`/journal/${folder}`)) {
+        found.set(`${folder}/${name}`, disk.peek(`/journal/${folder}/${name}`));
+      }
+    }
+    return found;
+  };
+  const before = await content();
+  const topic = await kernel.topics.create('wide', 10_000);
+  const shard = await kernel.openShard(topic.shards[7]!);
+  expect(shard.highWatermark).toBe(0);
+  await clock.advance(60_000);
+  const after = await content();
+  expect([...after.keys()]).toEqual([...before.keys()]);
+  for (const [path, bytes] of after) expect(bytes.equals(before.get(path)!), path).toBe(true);
+  expect(await disk.list('/journal/segments')).toEqual([]);
+  // The first append does reach the disk.
+  const outcome = append(shard, brokerBatch(['x']));
+  await clock.advance(1000);
+  expect(await outcome).toBe(0);
+  const written = await content();
+  expect([...written].some(([path, bytes]) => !before.get(path)?.equals(bytes))).toBe(true);
+  await kernel.stop();
+  await journal.stop();
 });
 
 describe('semantics 8.3: no bound pauses others for one slow reader', () => {
