@@ -20,8 +20,10 @@ const patience = 3;
 /** How long the healthy client may wait for one exchange, ms: a fuzzer and its server may be the last to get the machine. */
 const healthyMsMax = 20_000;
 const healthyPauseMs = 20;
-/** What a server may hold more than after the first part: the leeway of its collector. */
-const grownBytesMax = 160 * 1024 * 1024;
+/** What a server may have in use more than after the first part: its caches fill, of names, of matches, of the log. */
+const grownBytesMax = 64 * 1024 * 1024;
+/** Beside that it may gather garbage: its resident memory grows by more. */
+const residentBytesMax = 256 * 1024 * 1024;
 /** Descriptors that the server may have more than at the first look: of segments and of the log. */
 const grownDescriptorsMax = 48;
 
@@ -55,7 +57,7 @@ export function serverTarget(subject: ServerSubject): FuzzTarget {
     await subject.connect();
     healthy = new HealthyClient(subject, measures);
   };
-  let first: { readonly bytes: number; readonly descriptors: number } | null = null;
+  let first: { readonly live: number; readonly resident: number; readonly descriptors: number } | null = null;
   return {
     name,
     share: 2.3,
@@ -86,15 +88,19 @@ export function serverTarget(subject: ServerSubject): FuzzTarget {
       if (!under.alive) throw new Error('the server has ended');
       healthy.assertServed();
       await subject.tidy();
-      const now = { bytes: residentBytes(under.server.pid), descriptors: descriptorCount(under.server.pid) };
+      const { pid } = under.server;
+      const resident = residentBytes(pid);
+      const now = { live: await under.liveBytes(), resident, descriptors: descriptorCount(pid) };
       first ??= now;
       const descriptorsMax = first.descriptors + grownDescriptorsMax;
-      await waitUntil(() => descriptorCount(under.server.pid) <= descriptorsMax, {
+      await waitUntil(() => descriptorCount(pid) <= descriptorsMax, {
         what: `at most ${descriptorsMax} descriptors`,
       });
-      measures.grownBytes = Math.max(measures.grownBytes, now.bytes - first.bytes);
+      measures.grownBytes = Math.max(measures.grownBytes, now.live - first.live);
       if (measures.grownBytes > grownBytesMax)
-        throw new Error(`the server grew by ${measures.grownBytes} bytes`);
+        throw new Error(`the server has ${measures.grownBytes} bytes more in use`);
+      if (now.resident - first.resident > residentBytesMax)
+        throw new Error(`the server grew by ${now.resident - first.resident} bytes`);
     },
     show: (script: Script) => mutate(script, traffic, grammar).map((packet) => packet.toString('hex')),
     async stop() {

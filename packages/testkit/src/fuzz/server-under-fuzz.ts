@@ -1,6 +1,7 @@
 import { adminRequest } from '../admin-request.ts';
 import { ServerProcess } from '../server-process.ts';
 import type { ServerExit } from '../server-process.ts';
+import { LiveMemory } from './live-memory.ts';
 
 /** A leak of objects ends the process before it fills the machine, MiB. */
 const heapMiB = 256;
@@ -21,15 +22,23 @@ const config = {
 /** The built server as a process of its own, and what can be seen of it from outside. */
 export class ServerUnderFuzz {
   readonly server: ServerProcess;
+  readonly #memory: LiveMemory;
   readonly #said: string[] = [];
 
-  private constructor(server: ServerProcess) {
+  private constructor(server: ServerProcess, memory: LiveMemory) {
     this.server = server;
+    this.#memory = memory;
   }
 
   static async start(): Promise<ServerUnderFuzz> {
-    const env = { NODE_OPTIONS: `--max-old-space-size=${heapMiB}` };
-    return new ServerUnderFuzz(await ServerProcess.start({ config, env, startTimeoutMs }));
+    const memory = new LiveMemory();
+    const env = { NODE_OPTIONS: `--max-old-space-size=${heapMiB} ${memory.nodeOption}` };
+    try {
+      return new ServerUnderFuzz(await ServerProcess.start({ config, env, startTimeoutMs }), memory);
+    } catch (error) {
+      memory.dispose();
+      throw error;
+    }
   }
 
   get alive(): boolean {
@@ -38,6 +47,11 @@ export class ServerUnderFuzz {
     } catch {
       return false;
     }
+  }
+
+  /** Bytes that it has in use; collects its garbage first. */
+  liveBytes(): Promise<number> {
+    return this.#memory.of(this.server.pid);
   }
 
   /** Starts the server again on what it left, after it has ended by itself; keeps what it said. */
@@ -50,6 +64,7 @@ export class ServerUnderFuzz {
   async stop(): Promise<string> {
     this.#note(await this.server.stop());
     await this.server[Symbol.asyncDispose]();
+    this.#memory.dispose();
     return this.#said.join('\n');
   }
 

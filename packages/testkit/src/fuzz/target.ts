@@ -7,7 +7,7 @@ export interface TargetMeasures {
   slowestMs: number;
   /** The longest that a healthy client beside waited, ms; of servers. */
   healthyMs: number;
-  /** By how much the resident memory grew after the first tenth of the run, bytes. */
+  /** By how much memory grew after the first part of a run, bytes: what decoders hold, what servers have in use. */
   grownBytes: number;
 }
 
