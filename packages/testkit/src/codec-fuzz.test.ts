@@ -9,6 +9,10 @@ const seed = 20_261_124;
 const targets = await codecTargets();
 const shares = shared(sequences, targets);
 
+it('all sequences are given to targets', () => {
+  expect(shares.reduce((sum, share) => sum + share, 0)).toBe(sequences);
+});
+
 it.each(targets.map((target, index) => [target.name, target, shares[index]!] as const))(
   '%s: mutated valid traffic is read or refused, however it is cut, in bounded time and memory',
   async (_name, target, share) => {

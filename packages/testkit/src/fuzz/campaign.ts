@@ -47,17 +47,29 @@ async function runPart(
   seed: number,
 ): Promise<{ ran: number; failure: string | null }> {
   const { batch } = target;
+  let failed = false;
   let ran = 0;
-  const run = (scripts: readonly Script[]): void | Promise<void> => {
-    ran += scripts.length;
-    return target.run(scripts);
+  // What comes after the last sequence that was asked for is left out; shrinking is not cut short.
+  const run = async (drawn: readonly Script[]): Promise<void> => {
+    const scripts = failed ? drawn : drawn.slice(0, sequences - ran);
+    if (scripts.length === 0) return;
+    if (!failed) ran += scripts.length;
+    try {
+      await target.run(scripts);
+    } catch (error) {
+      failed = true;
+      throw error;
+    }
   };
   const parameters = { seed, interruptAfterTimeLimit: shrinkMsMax, numRuns: Math.ceil(sequences / batch) };
   // Lengths are even between the bounds: `batch` on average. Only a batch that may be short can be shrunk.
   const batches = fc.array(target.scripts, { minLength: 1, maxLength: 2 * batch - 1, size: 'max' });
   const details = target.synchronous
     ? fc.check(
-        fc.property(target.scripts, (script) => void run([script])),
+        fc.property(target.scripts, (script) => {
+          ran++;
+          target.run([script]);
+        }),
         parameters,
       )
     : await fc.check(

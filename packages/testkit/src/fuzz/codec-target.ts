@@ -15,6 +15,8 @@ export interface CodecSubject {
   readonly share: number;
   /** Whether `decode` returns no promise. Default true. */
   readonly synchronous?: boolean;
+  /** What decoding may allocate whatever the size of its input, bytes. Default that of a codec. */
+  readonly freeBytes?: number;
   readonly grammar: Grammar;
   readonly traffic: readonly (readonly Buffer[])[];
   decode(packets: readonly Buffer[], script: Script, budget: InputBudget): void | Promise<void>;
@@ -23,7 +25,7 @@ export interface CodecSubject {
 /** Fuzzes a decoder in this process. */
 export function codecTarget(subject: CodecSubject): FuzzTarget {
   const { name, share, grammar, traffic, decode, synchronous = true } = subject;
-  const budget = new InputBudget();
+  const budget = new InputBudget(subject.freeBytes);
   const measures: TargetMeasures = { slowestMs: 0, healthyMs: 0, grownBytes: 0 };
   let checks = 0;
   let before = 0;

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { optionsOrExit, wholeNumberOf } from '../command-line.ts';
 import { runCampaign } from './campaign.ts';
 import type { CampaignResult } from './campaign.ts';
 import type { FuzzTarget } from './target.ts';
@@ -9,7 +10,7 @@ const help = `npm run fuzz -- [options]
 Mutates valid traffic and gives it to the MQTT and the Kafka codec, to the decoders of record batches and of the
 write-ahead log, and to a running server with a healthy client beside.
 
-  --sequences N   sequences in all (100000)
+  --sequences N   sequences in all, one for each target at least (100000)
   --seed N        everything follows from it (a new one)
   --only TEXT     targets whose name has the text; more of them apart by commas
   --list          the names of the targets
@@ -19,31 +20,48 @@ Ends with one line that says whether all held, and with exit code 0 if so.`;
 const progressMs = 5000;
 const seedMax = 2 ** 31;
 
-const { values: options } = parseArgs({
-  options: {
-    sequences: { type: 'string', default: '100000' },
-    seed: { type: 'string', default: String(Math.floor(Math.random() * seedMax)) },
-    only: { type: 'string', default: '' },
-    list: { type: 'boolean', default: false },
-    help: { type: 'boolean', default: false },
-  },
+interface Options {
+  readonly sequences: number;
+  readonly seed: number;
+  readonly only: string;
+  readonly list: boolean;
+  readonly help: boolean;
+}
+
+const options = optionsOrExit((): Options => {
+  const { values } = parseArgs({
+    options: {
+      sequences: { type: 'string', default: '100000' },
+      seed: { type: 'string', default: String(Math.floor(Math.random() * seedMax)) },
+      only: { type: 'string', default: '' },
+      list: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  const { sequences, seed, ...others } = values;
+  return {
+    sequences: wholeNumberOf('sequences', sequences, 1),
+    seed: wholeNumberOf('seed', seed, 0),
+    ...others,
+  };
 });
 
 if (options.help) console.log(help);
-else process.exitCode = (await run(natural(options.sequences), natural(options.seed))) ? 0 : 1;
+else process.exitCode = await run(options);
 
-async function run(sequences: number, seed: number): Promise<boolean> {
+/** The exit code. */
+async function run({ sequences, seed, only, list }: Options): Promise<number> {
   const all = await allTargets();
   const rejections: string[] = [];
   process.on(
     'unhandledRejection',
     (reason) => void rejections.push(`a rejection nobody handled: ${String(reason)}`),
   );
-  const wanted = options.only.split(',');
+  const wanted = only.split(',');
   const targets = all.filter(({ name }) => wanted.some((text) => name.includes(text)));
   const results: CampaignResult[] = [];
   const said: string[] = [];
-  if (options.list) for (const { name } of all) console.log(name);
+  if (list) for (const { name } of all) console.log(name);
   else {
     const shares = shared(sequences, targets);
     for (const [index, target] of targets.entries()) {
@@ -52,7 +70,12 @@ async function run(sequences: number, seed: number): Promise<boolean> {
     }
   }
   for (const target of all) await target.stop().catch((error: unknown) => void said.push(String(error)));
-  return options.list || verdict(results, { targets, said: [...said, ...rejections], seed });
+  if (list) return 0;
+  if (targets.length === 0) {
+    console.error(`--only ${only}: no target has a name with it (--list: their names)`);
+    return 2;
+  }
+  return verdict(results, { targets, said: [...said, ...rejections], seed }) ? 0 : 1;
 }
 
 function progressOf(target: FuzzTarget, sequences: number): (done: number) => void {
@@ -88,16 +111,10 @@ function verdict(results: readonly CampaignResult[], { targets, said, seed }: En
     `memory grew by ${most(grown)} MiB at most`,
     `seed ${seed}`,
   ];
-  console.log(`fuzz ${failures.length === 0 ? 'held' : 'FAILED'}: ${parts.join(', ')}`);
+  console.log(`fuzz: ${failures.length === 0 ? 'held' : 'failed'}, ${parts.join(', ')}`);
   return failures.length === 0;
 }
 
 function grown({ measures }: FuzzTarget): number {
   return Math.round(measures.grownBytes / 1024 / 1024);
-}
-
-function natural(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 0) throw new Error(`${text} is not a whole number`);
-  return value;
 }

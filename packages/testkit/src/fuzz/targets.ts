@@ -15,8 +15,13 @@ export async function allTargets(): Promise<FuzzTarget[]> {
   return [...(await codecTargets()), ...(await serverTargets())];
 }
 
-/** How many of `sequences` each target gets, by their shares; at least one. */
+/** How many of `sequences` each target gets, by their shares: all of them in sum, unless there are more targets. */
 export function shared(sequences: number, targets: readonly FuzzTarget[]): number[] {
   const all = targets.reduce((sum, { share }) => sum + share, 0);
-  return targets.map(({ share }) => Math.max(1, Math.round((sequences * share) / all)));
+  const parts = targets.map(({ share }) => Math.max(1, Math.floor((sequences * share) / all)));
+  // What rounding has left, or has given too much, is the largest one's.
+  const largest = parts.indexOf(Math.max(...parts));
+  const sum = parts.reduce((total, part) => total + part, 0);
+  if (largest !== -1) parts[largest] = Math.max(1, parts[largest]! + sequences - sum);
+  return parts;
 }

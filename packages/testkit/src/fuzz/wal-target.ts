@@ -9,6 +9,8 @@ import type { FuzzTarget } from './target.ts';
 const folder = '/wal';
 const fileBytes = 64 * 1024;
 const pageBytes = 4096;
+/** The buffers that a log is read with, in the log and in the simulated disk. */
+const freeBytes = 8 * 1024 * 1024;
 const frameHeaderBytes = 64;
 const bodyBytesAt = 44;
 const itemsAt = 48;
@@ -43,11 +45,12 @@ export async function walTarget(): Promise<FuzzTarget> {
   const names = [...files.keys()];
   return codecTarget({
     name: 'write-ahead log',
-    share: 0.05,
+    share: 0.5,
+    freeBytes,
     synchronous: false,
     grammar: pageGrammar,
     traffic: [...files.values()],
-    async decode(packets, script) {
+    async decode(packets, script, budget) {
       const damaged = names[script.sequence % names.length]!;
       const disk = new SimDisk();
       await disk.mkdir(folder);
@@ -56,7 +59,8 @@ export async function walTarget(): Promise<FuzzTarget> {
         const file = await disk.open('wal', `${folder}/${name}`, options);
         await file.pwrite('wal', Buffer.concat(name === damaged ? packets : pages).subarray(0, fileBytes), 0);
       }
-      await recover(disk);
+      // A log that was refused, or read, is as it was: it can be opened again.
+      await budget.spendAsync(files.size * fileBytes, () => recover(disk));
     },
   });
 }
