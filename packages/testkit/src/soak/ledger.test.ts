@@ -26,3 +26,14 @@ it('asks a reader for nothing of subjects that it does not read', () => {
   ledger.give('reader', 'other', 0);
   expect([ledger.missing(), ledger.delivered]).toEqual([[], 0]);
 });
+
+it('tells what came twice and should have come once from what may come again', () => {
+  const ledger = new Ledger();
+  ledger.read('reader', 'once', { once: true });
+  ledger.read('reader', 'often');
+  for (const subject of ['once', 'often', 'often']) ledger.give('reader', subject, 0);
+  ledger.give('reader', 'once', 0, true);
+  expect([ledger.repeated, ledger.twice]).toEqual([[], 2]);
+  ledger.give('reader', 'once', 0);
+  expect([ledger.repeated, ledger.twice]).toEqual([['reader was given 0 of once twice'], 2]);
+});

@@ -33,6 +33,7 @@ class Numbers {
 }
 
 const shownMax = 5;
+const repeatedMax = 100;
 
 /**
  * What was acknowledged to publishers and what readers were given, for soaks of hours: memory follows what is
@@ -41,23 +42,34 @@ const shownMax = 5;
 export class Ledger {
   readonly #acknowledged = new Map<string, Numbers>();
   readonly #given = new Map<string, Map<string, Numbers>>();
+  readonly #once = new Map<string, Set<string>>();
+  readonly #repeated: string[] = [];
   #twice = 0;
 
   acknowledge(subject: string, number: number): void {
     numbersOf(this.#acknowledged, subject).add(number);
   }
 
-  /** Names a reader that gets everything of a subject. */
-  read(reader: string, subject: string): void {
+  /** Names a reader that gets everything of a subject; with `once`, nothing of it for a second time. */
+  read(reader: string, subject: string, { once = false }: { readonly once?: boolean } = {}): void {
     let subjects = this.#given.get(reader);
     if (subjects === undefined) this.#given.set(reader, (subjects = new Map()));
     numbersOf(subjects, subject);
+    if (!once) return;
+    const onces = this.#once.get(reader) ?? new Set();
+    this.#once.set(reader, onces.add(subject));
   }
 
-  /** A message for a reader; subjects that it was not named for are not counted. */
-  give(reader: string, subject: string, number: number): void {
+  /**
+   * A message for a reader; subjects that it was not named for are not counted. `again`: it is known to be given for a
+   * second time as it may be, as by a log that is read from an earlier offset.
+   */
+  give(reader: string, subject: string, number: number, again = false): void {
     const numbers = this.#given.get(reader)?.get(subject);
-    if (numbers !== undefined && !numbers.add(number)) this.#twice++;
+    if (numbers === undefined || numbers.add(number)) return;
+    if (again || this.#once.get(reader)?.has(subject) !== true) this.#twice++;
+    else if (this.#repeated.length < repeatedMax)
+      this.#repeated.push(`${reader} was given ${number} of ${subject} twice`);
   }
 
   get acknowledged(): number {
@@ -68,7 +80,12 @@ export class Ledger {
     return [...this.#given.values()].reduce((sum, subjects) => sum + total(subjects.values()), 0);
   }
 
-  /** Messages that a reader was given before. */
+  /** What was given twice and may be given once only, in words: the first of it. */
+  get repeated(): readonly string[] {
+    return this.#repeated;
+  }
+
+  /** Messages that a reader was given before, as it may be. */
   get twice(): number {
     return this.#twice;
   }

@@ -14,6 +14,7 @@ function options({ server }: LoadContext, more: IClientOptions): [string, IClien
 
 /** A client that is connected and counts what it gets of subjects `soak/...` in the ledger. */
 async function open(context: LoadContext, reader: string, more: IClientOptions): Promise<MqttClient> {
+  context.expect(reader);
   const client = mqtt.connect(...options(context, more));
   client.on('message', (topic, payload) => {
     context.ledger.give(reader, topic, Number(payload.toString().split(' ', 1)[0]));
@@ -42,7 +43,7 @@ function publishing(qos: QoS): Workload {
   return async (context) => {
     const { ledger, signal } = context;
     const reader = `mqtt-reader-${qos}`;
-    if (qos > 0) ledger.read(reader, subject);
+    if (qos > 0) ledger.read(reader, subject, { once: qos === 2 });
     const readingClient = await open(context, reader, { clientId: reader });
     await readingClient.subscribeAsync(subject, { qos });
     const writer = `mqtt-writer-${qos}`;
@@ -70,7 +71,6 @@ function publishing(qos: QoS): Workload {
 /** A session that is kept goes offline and comes back, again and again; it misses nothing. */
 const comingAndGoing: Workload = async (context) => {
   const reader = 'mqtt-kept-session';
-  const subjects = ['soak/qos1', 'soak/qos2'];
   // A client's half of the session; without it QoS 2 has no once.
   const stores = { incomingStore: new Store({ clean: false }), outgoingStore: new Store({ clean: false }) };
   let client: MqttClient | null = null;
@@ -84,7 +84,8 @@ const comingAndGoing: Workload = async (context) => {
     return client;
   };
   const first = await online();
-  for (const subject of subjects) context.ledger.read(reader, subject);
+  context.ledger.read(reader, 'soak/qos1');
+  context.ledger.read(reader, 'soak/qos2', { once: true });
   await first.subscribeAsync('soak/+', { qos: 2 });
   await repeat(reader, context, async () => {
     const current = client ?? (await online());
@@ -103,7 +104,7 @@ const comingAndGoing: Workload = async (context) => {
 
 /** Retained messages change and are cleared; clients come and read them. */
 const retaining: Workload = async (context) => {
-  const writer = await open(context, 'mqtt-retainer', { clientId: 'mqtt-retainer' });
+  const writer = await open(context, 'mqtt-retained-reader', { clientId: 'mqtt-retainer' });
   let round = 0;
   await repeat('mqtt-retained-reader', context, async () => {
     const name = `retained/${round++ % 50}`;

@@ -33,6 +33,7 @@ const bursts: Workload = async (context) => {
   const name = 'rate/bursts';
   const reader = 'raw-mqtt-reader';
   ledger.read(reader, name);
+  context.expect(reader);
   const { client: receiver } = await MqttClient.connect(server.ports.mqtt, 5, { clientId: reader });
   await receiver.subscribe(name, 1);
   receiver.listen(

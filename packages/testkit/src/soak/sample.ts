@@ -3,15 +3,21 @@ export interface Sample {
   /** Since the load began, ms. */
   readonly atMs: number;
   readonly residentBytes: number;
+  /** Heap and buffers in use, after a full collection. */
+  readonly liveBytes: number;
   readonly heapBytes: number;
   readonly externalBytes: number;
   readonly descriptors: number;
-  /** What the event loop waits for: sockets, listeners, timers that keep it alive. */
+  /** What keeps the event loop alive: sockets, listeners; not the server's timers. */
   readonly resources: number;
+  /** Timers that are set. */
+  readonly timers: number;
   readonly walFiles: number;
   readonly walBytes: number;
   readonly segmentFiles: number;
   readonly segmentBytes: number;
+  /** All files of metadata: its log and its snapshots. */
+  readonly metadataBytes: number;
   /** The 99th percentile of the event loop's delay since the sample before, ms. */
   readonly lagMs: number;
   /** Clients without progress for 30 s. */

@@ -1,24 +1,27 @@
 import { describe, expect, it } from 'vitest';
 import type { Sample } from './sample.ts';
 import { floors, slopePerHour } from './trend.ts';
-import { judge } from './verdict.ts';
+import { judge, tooShort } from './verdict.ts';
 
 const MiB = 1024 * 1024;
-const calm = { lost: [], errors: [] };
+const calm = { lost: [], repeated: [], idle: [], errors: [] };
 
 /** Samples of 30 minutes, one each 10 s; a saw tooth stands for the collector. */
 function samples(change: (minute: number, index: number) => Partial<Sample> = () => ({})): Sample[] {
   return Array.from({ length: 180 }, (_, index) => ({
     atMs: index * 10_000,
     residentBytes: (200 + (index % 7) * 3) * MiB,
+    liveBytes: (70 + (index % 5) * 4) * MiB,
     heapBytes: (40 + (index % 5) * 4) * MiB,
     externalBytes: (30 + (index % 3) * 10) * MiB,
     descriptors: 100 + (index % 4) * 5,
     resources: 40 + (index % 3),
+    timers: 20 + (index % 4),
     walFiles: 3,
     walBytes: 24 * MiB,
     segmentFiles: 150 + (index % 11) * 2,
     segmentBytes: 100 * MiB,
+    metadataBytes: 8 * MiB,
     lagMs: 20,
     stuck: [],
     acknowledged: index * 100,
@@ -53,13 +56,18 @@ describe('the verdict on a soak', () => {
 
   it.each([
     ['resident memory', (minute: number) => ({ residentBytes: (200 + minute * 2) * MiB })],
-    ['heap', (minute: number, index: number) => ({ heapBytes: (40 + minute * 0.6 + (index % 5) * 4) * MiB })],
-    ['external memory', (minute: number) => ({ externalBytes: (30 + minute) * MiB })],
+    [
+      'memory in use',
+      (minute: number, index: number) => ({ liveBytes: (70 + minute * 0.4 + (index % 5) * 4) * MiB }),
+    ],
     ['descriptors', (minute: number) => ({ descriptors: 100 + Math.floor(minute) })],
     ['resources of the event loop', (minute: number) => ({ resources: 40 + Math.floor(minute) })],
+    ['timers', (minute: number) => ({ timers: 20 + Math.floor(minute) })],
     ['files of the log', (minute: number) => ({ walFiles: 3 + Math.floor(minute / 8) })],
     ['bytes of the log', (minute: number) => ({ walBytes: (24 + minute) * MiB })],
     ['segment files', (minute: number) => ({ segmentFiles: 150 + Math.floor(minute * 3) })],
+    ['bytes of segments', (minute: number) => ({ segmentBytes: (100 + minute * 3) * MiB })],
+    ['bytes of metadata', (minute: number) => ({ metadataBytes: (8 + minute) * MiB })],
     ['the event loop turns', () => ({ lagMs: 1500 })],
     ['work is done', () => ({ delivered: 0 })],
     ['no client is stuck', (minute: number) => ({ stuck: minute > 29 ? ['one'] : [] })],
@@ -71,8 +79,20 @@ describe('the verdict on a soak', () => {
   );
 
   it('fails for what is lost, and for errors', () => {
-    expect(failed(samples(), { lost: ['reader was not given 5'], errors: [] })).toEqual(['nothing is lost']);
-    expect(failed(samples(), { lost: [], errors: ['refused'] })).toEqual(['no errors']);
+    expect(failed(samples(), { ...calm, lost: ['reader was not given 5'] })).toEqual(['nothing is lost']);
+    expect(failed(samples(), { ...calm, errors: ['refused'] })).toEqual(['no errors']);
+  });
+
+  it('fails for what comes twice, and for a client that never got on', () => {
+    const twice = { ...calm, repeated: ['reader was given 5 twice'] };
+    expect(failed(samples(), twice)).toEqual(['nothing comes twice that should come once']);
+    expect(failed(samples(), { ...calm, idle: ['reader'] })).toEqual(['no client is stuck']);
+  });
+
+  it('says of a soak that is too short, or looks too seldom, what is the least', () => {
+    expect(tooShort(30 * 60_000, 10_000)).toBeNull();
+    expect(tooShort(60_000, 1000)).toContain('--minutes is at least 10');
+    expect(tooShort(10 * 60_000, 38_000)).toContain('--every is at most 37');
   });
 
   it('does not hold without the samples for it', () => {

@@ -13,6 +13,10 @@ export interface Finding {
 export interface SoakEnd {
   /** What was acknowledged and never delivered, in words. */
   readonly lost: readonly string[];
+  /** What came twice and is promised once, in words. */
+  readonly repeated: readonly string[];
+  /** Clients that never got on. */
+  readonly idle: readonly string[];
   /** What went wrong with a client or with the server, in words. */
   readonly errors: readonly string[];
 }
@@ -20,38 +24,51 @@ export interface SoakEnd {
 /** The part of a soak in which caches fill and nothing is judged. */
 const warmUpPart = 0.25;
 const floorWindowMs = 60_000;
-/** How much of its median a value may gain over the judged time. */
-const gainPartMax = 0.1;
+/** In less, caches still fill, and a trend would be theirs. */
+const durationMsMin = 10 * 60_000;
 /** Samples after the warm-up without which nothing can be said of a trend. */
 const judgedMin = 12;
 
 interface Trend {
   readonly name: string;
   readonly of: (sample: Sample) => number;
-  /** A gain that is always allowed, in the unit of the value. */
+  /** What it may gain over the judged time: the larger one of an amount, in its unit, and a part of its median. */
   readonly free: number;
+  readonly part: number;
   readonly unit: 'MiB' | '';
 }
 
 const MiB = 1024 * 1024;
 const trends: readonly Trend[] = [
-  { name: 'resident memory', of: (sample) => sample.residentBytes, free: 24 * MiB, unit: 'MiB' },
-  { name: 'heap', of: (sample) => sample.heapBytes, free: 8 * MiB, unit: 'MiB' },
-  { name: 'external memory', of: (sample) => sample.externalBytes, free: 16 * MiB, unit: 'MiB' },
-  { name: 'descriptors', of: (sample) => sample.descriptors, free: 10, unit: '' },
-  { name: 'resources of the event loop', of: (sample) => sample.resources, free: 10, unit: '' },
-  { name: 'files of the log', of: (sample) => sample.walFiles, free: 1, unit: '' },
-  { name: 'bytes of the log', of: (sample) => sample.walBytes, free: 8 * MiB, unit: 'MiB' },
-  { name: 'segment files', of: (sample) => sample.segmentFiles, free: 20, unit: '' },
+  { name: 'resident memory', of: (sample) => sample.residentBytes, free: 24 * MiB, part: 0.1, unit: 'MiB' },
+  { name: 'memory in use', of: (sample) => sample.liveBytes, free: 6 * MiB, part: 0.05, unit: 'MiB' },
+  { name: 'descriptors', of: (sample) => sample.descriptors, free: 10, part: 0.1, unit: '' },
+  { name: 'resources of the event loop', of: (sample) => sample.resources, free: 10, part: 0.1, unit: '' },
+  { name: 'timers', of: (sample) => sample.timers, free: 10, part: 0.1, unit: '' },
+  { name: 'files of the log', of: (sample) => sample.walFiles, free: 1, part: 0.1, unit: '' },
+  { name: 'bytes of the log', of: (sample) => sample.walBytes, free: 8 * MiB, part: 0.1, unit: 'MiB' },
+  { name: 'segment files', of: (sample) => sample.segmentFiles, free: 20, part: 0.1, unit: '' },
+  { name: 'bytes of segments', of: (sample) => sample.segmentBytes, free: 48 * MiB, part: 0.1, unit: 'MiB' },
+  { name: 'bytes of metadata', of: (sample) => sample.metadataBytes, free: 8 * MiB, part: 0.1, unit: 'MiB' },
 ];
 
+/** Why a soak of such a length could not be judged, in words for its user; null if it can. */
+export function tooShort(durationMs: number, sampleMs: number): string | null {
+  if (durationMs < durationMsMin)
+    return `--minutes is at least ${durationMsMin / 60_000}: caches fill for that long`;
+  const everyMax = Math.floor((durationMs * (1 - warmUpPart)) / judgedMin / 1000);
+  if (sampleMs <= everyMax * 1000) return null;
+  return `--every is at most ${everyMax} for so many minutes: a trend needs ${judgedMin} samples after the warm-up`;
+}
+
 /** Judges a soak: no trend upwards after the warm-up, nobody stuck, nothing lost, no error. */
-export function judge(samples: readonly Sample[], { lost, errors }: SoakEnd): Finding[] {
+export function judge(samples: readonly Sample[], { lost, repeated, idle, errors }: SoakEnd): Finding[] {
   const last = samples.at(-1);
   return [
     ...trendFindings(samples),
-    finding('no client is stuck', [...new Set(samples.flatMap(({ stuck }) => stuck))]),
+    finding('no client is stuck', [...new Set([...samples.flatMap(({ stuck }) => stuck), ...idle])]),
     finding('nothing is lost', lost),
+    finding('nothing comes twice that should come once', repeated),
     finding('no errors', errors),
     {
       name: 'work is done',
@@ -66,7 +83,7 @@ export function judge(samples: readonly Sample[], { lost, errors }: SoakEnd): Fi
   ];
 }
 
-/** Values that must not rise. Each needs enough samples: a short soak says so and does not hold. */
+/** Values that must not rise. Each needs enough samples: without, it does not hold. */
 export function trendFindings(samples: readonly Sample[]): Finding[] {
   const endMs = samples.at(-1)?.atMs ?? 0;
   const judged = samples.filter(({ atMs }) => atMs >= endMs * warmUpPart);
@@ -76,20 +93,20 @@ export function trendFindings(samples: readonly Sample[]): Finding[] {
   });
 }
 
-function trendFinding({ name, of, free, unit }: Trend, judged: readonly Sample[]): Finding {
+function trendFinding({ name, of, free, part, unit }: Trend, judged: readonly Sample[]): Finding {
   const points: Point[] = judged.map((sample) => ({ atMs: sample.atMs, value: of(sample) }));
   const spanMs = points.at(-1)!.atMs - points[0]!.atMs;
   const low = floors(points, Math.min(floorWindowMs, spanMs / judgedMin));
   const middle = median(points.map(({ value }) => value));
   const perHour = slopePerHour(low);
   const gained = (perHour * spanMs) / 3_600_000;
-  const allowed = Math.max(free, middle * gainPartMax);
+  const allowed = Math.max(free, middle * part);
   const told = (value: number): string =>
     unit === 'MiB' ? `${(value / MiB).toFixed(1)} MiB` : value.toFixed(1);
   return {
     name,
     held: gained <= allowed,
-    detail: `${told(middle)}, ${told(perHour)} an hour, gained ${told(gained)} of at most ${told(allowed)}`,
+    detail: `median ${told(middle)}, ${told(perHour)} an hour, gained ${told(gained)} of at most ${told(allowed)}`,
   };
 }
 

@@ -28,6 +28,8 @@ export interface LoadContext {
   readonly loops: Loops;
   /** Ended when the load is to stop. */
   readonly signal: AbortSignal;
+  /** Names a client that is to get on from now on. */
+  expect(client: string): void;
   /** Says that a client got on. */
   progress(client: string): void;
   /** Says what must not happen. */
@@ -48,10 +50,11 @@ export async function pause(ms: number, signal: AbortSignal): Promise<void> {
 /** Repeats `round` until the load stops; a round that fails is a problem, and the next one follows. */
 export async function repeat(
   client: string,
-  { signal, loops, progress, problem }: LoadContext,
+  { signal, loops, expect, progress, problem }: LoadContext,
   round: () => Promise<void>,
 ): Promise<void> {
   loops.begin();
+  expect(client);
   while (!signal.aborted) {
     try {
       await round();
