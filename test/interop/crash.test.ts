@@ -15,23 +15,28 @@ import type { Witness } from './crash-witness.ts';
 
 /** The short form; `npm run kills` asks for more. */
 const kills = Number(process.env['CRASH_KILLS'] ?? 8);
-/** Acknowledgements between a restart and the next kill, at least. */
+/** Acknowledgements between a restart that lasts and the next kill, at least. */
 const acknowledgedPerLife = 400;
 const group = 'auditors';
 const retainedSubject = 'fleet/q1/0';
+/** Fewer acknowledgements than this after a restart, where the server is killed again at the first of them. */
+const firstAcknowledgementsMax = 20;
+/** After each kill under load, in turns: whether and when the server is killed once more before it lasts. */
+const secondKills = [null, 'while it starts', 'at its first acknowledgements'] as const;
 /** How long a will waits for its client after a restart. */
 const willRecoveryGraceMs = 3000;
 
-/** A run can be repeated with the seed that it printed; the moments are the same, the interleaving is not. */
+/** A run can be repeated with the seed that it printed; the delays are the same, the interleaving is not. */
 const seed = Number(process.env['CRASH_SEED'] ?? Math.floor(Math.random() * 0x1_0000_0000));
 
-describe(`kill -9 under load of both protocols, ${kills} times`, () => {
+describe(`kill -9 under load of both protocols, while it starts, and at its first acknowledgements, ${kills} times`, () => {
   it(
     'keeps everything acknowledged, in order, once where once was promised; sessions and groups resume',
     async () => {
       console.log(`CRASH_SEED=${seed}`);
       const random = new SeededRandom(seed);
       const began = performance.now();
+      let startMs = 0;
       await using server = await ServerProcess.start({
         config: { mqtt: { willRecoveryGraceMs } },
         startTimeoutMs: 120_000,
@@ -60,27 +65,44 @@ describe(`kill -9 under load of both protocols, ${kills} times`, () => {
       const inFlight = { toServer: 0, toReaders: 0 };
       const staying = readers.filter((reader) => reader !== commuter);
 
-      for (let kill = 0; kill < kills; kill++) {
-        const away = kill % 2 === 1;
+      let killed = 0;
+      let rounds = 0;
+      for (; killed < kills; rounds++) {
+        const away = rounds % 2 === 1;
         if (away) await commuter.leave();
         await moreAcknowledged(history, acknowledgedPerLife / 2);
         devices[random.below(devices.length)]!.loseConnection();
         staying[random.below(staying.length)]!.loseConnection();
         await moreAcknowledged(history, acknowledgedPerLife / 2);
-        await Promise.all(witnesses.map((witness) => witness.before(kill)));
+        await Promise.all(witnesses.map((witness) => witness.before(rounds)));
         await delay(random.below(500));
         const committed = await committedOffsets(admin);
         const retained = history.lastAcknowledged(retainedSubject);
         for (const publisher of publishers) inFlight.toServer += publisher.inFlight;
         for (const reader of readers) inFlight.toReaders += reader.inFlight;
-        const exit = await server.kill();
-        expect(exit.signal, exit.stderr).toBe('SIGKILL');
+        await kill(server);
+        killed++;
         await delay(random.below(300));
+        const again = secondKills[rounds % secondKills.length]!;
+        const share = random.below(1000) / 1000;
+        if (again !== null && killed < kills) {
+          if (again === 'while it starts') await killWhileStarting(server, share * startMs);
+          else {
+            const acknowledged = history.acknowledgedCount();
+            await server.start();
+            const enough = acknowledged + Math.floor(share * firstAcknowledgementsMax);
+            await waitUntil(() => history.acknowledgedCount() > enough, { timeoutMs: 30_000 });
+            await kill(server);
+          }
+          killed++;
+        }
+        const since = performance.now();
         await server.start();
+        startMs = performance.now() - since;
         if (away) commuter.comeBack();
         expect(await retainedNumber(server), 'the retained message').toBeGreaterThanOrEqual(retained);
-        const changed = await Promise.all(witnesses.map((witness) => witness.after(kill)));
-        expect(changed.flat(), `kill ${kill}, CRASH_SEED=${seed}`).toEqual([]);
+        const changed = await Promise.all(witnesses.map((witness) => witness.after(rounds)));
+        expect(changed.flat(), `round ${rounds}, CRASH_SEED=${seed}`).toEqual([]);
         const resumed = await committedOffsets(admin);
         for (const [partition, offset] of committed) {
           expect(resumed.get(partition), `committed offset of ${partition}`).toBeGreaterThanOrEqual(offset);
@@ -99,12 +121,12 @@ describe(`kill -9 under load of both protocols, ${kills} times`, () => {
       await recordLog(server, history);
       expect(history.problems(), `CRASH_SEED=${seed}`).toEqual([]);
       // Kills came in the middle of exchanges of both directions.
-      expect(inFlight.toServer).toBeGreaterThan(kills);
+      expect(inFlight.toServer).toBeGreaterThan(rounds);
       expect(inFlight.toReaders).toBeGreaterThan(0);
-      // Each reader lost its connection at every kill, and found its session again every time.
+      // Each reader lost its connection in every round, and found its session again every time.
       for (const { name, sessionPresent } of readers) {
         expect(sessionPresent, name).toEqual([false, ...sessionPresent.slice(1).map(() => true)]);
-        expect(sessionPresent.length, name).toBeGreaterThan(kills);
+        expect(sessionPresent.length, name).toBeGreaterThan(rounds);
       }
       expect(await retainedNumber(server)).toBe(history.lastAcknowledged(retainedSubject));
       await consumer.disconnect();
@@ -116,6 +138,20 @@ describe(`kill -9 under load of both protocols, ${kills} times`, () => {
     120_000 + kills * 60_000,
   );
 });
+
+async function kill(server: ServerProcess): Promise<void> {
+  const exit = await server.kill();
+  expect(exit.signal, exit.stderr).toBe('SIGKILL');
+}
+
+/** Starts the server and kills it `afterMs` later, whether it is ready by then or not. */
+async function killWhileStarting(server: ServerProcess, afterMs: number): Promise<void> {
+  // It fails because of the kill; had it ended by itself, `kill` would say so.
+  const starting = server.start().catch(() => undefined);
+  await Promise.race([starting, delay(afterMs)]);
+  await kill(server);
+  await starting;
+}
 
 /** For `npm run kills`, which says it in one line. */
 function report(run: object): void {
