@@ -9,6 +9,7 @@ import type {
 } from '../ports/journal-client.ts';
 import { Turn } from '../turn.ts';
 import type { ShardLog } from './shard-log.ts';
+import { EntrySlab } from './entry-slab.ts';
 
 export interface AppenderOptions {
   /** Bytes of publishes that are not yet committed, at most; above it sources are paused. */
@@ -20,6 +21,8 @@ export interface AppenderOptions {
  * acknowledgements back to the shards. Holds the bound on bytes in flight.
  */
 export class Appender implements AppendListener {
+  /** Memory of the small entries of all logs. */
+  readonly slab = new EntrySlab();
   readonly #journal: JournalClient;
   readonly #options: AppenderOptions;
   readonly #logs = new Map<ShardId, ShardLog>();

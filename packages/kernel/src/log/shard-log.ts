@@ -316,13 +316,15 @@ export class ShardLog {
     );
     this.#previousCrc = entryCrcOf(header);
     this.#segmentBytes += entryHeaderBytes + payloadBytes;
+    const { slab } = this.#modules.appender;
+    const [ownHeader, ownPayload] = slab.own(header, payload, payloadBytes);
     const entry: AppendEntry = {
       shard: this.shard,
       segment: segment.id,
       entryId,
       epoch: this.#epoch,
-      header,
-      payload,
+      header: ownHeader,
+      payload: ownPayload,
       payloadBytes,
       durability: this.#durability,
     };
