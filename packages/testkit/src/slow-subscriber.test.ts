@@ -12,8 +12,17 @@ import { waitUntil } from './wait-until.ts';
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 60_000 });
 
 /** Length of one measurement; `SLOW_SUBSCRIBER_SECONDS=30` for figures worth quoting. */
-const seconds = Number(process.env['SLOW_SUBSCRIBER_SECONDS'] ?? 2);
-const rounds = 2;
+const seconds = Number(process.env['SLOW_SUBSCRIBER_SECONDS'] ?? 1);
+/**
+ * Measurements with them, each between two without, so that what else the machine does is in both; medians count. If
+ * these are not within bounds more are made: a busy machine is told apart from a slow server.
+ */
+const rounds = 5;
+const roundsMax = 15;
+/** What those that read nothing may cost the others: of their rate, and of their p99 (a multiple and ms on top). */
+const rateLeastShare = 0.6;
+const p99MostTimes = 2;
+const p99MostMs = 100;
 /** Publishes that wait for their acknowledgement at one time. */
 const windowMax = 64;
 const mebibyte = 1024 * 1024;
@@ -120,6 +129,64 @@ class Load {
 
 const kept = { cleanStart: false, properties: { sessionExpiry: 3600 } };
 
+interface Compared {
+  readonly perSecondWithout: number;
+  readonly perSecondBeside: number;
+  /** Rate beside them as a part of the rate without them just before and after. */
+  readonly rateShare: number;
+  readonly p99MsWithout: number;
+  readonly p99MsBeside: number;
+  readonly peakMibWithout: number;
+  readonly peakMibBeside: number;
+  readonly rounds: number;
+}
+
+/** `without` has one more: each of `beside` lies between two of them. */
+function compared(without: readonly Measured[], beside: readonly Measured[]): Compared {
+  const medianOf = (of: readonly Measured[], figure: keyof Measured): number =>
+    quantile(
+      of.map((measured) => measured[figure]),
+      0.5,
+    );
+  const peak = (of: readonly Measured[]): number => Math.max(...of.map(({ peakMib }) => peakMib));
+  const shares = beside.map(
+    ({ perSecond }, round) => (2 * perSecond) / (without[round]!.perSecond + without[round + 1]!.perSecond),
+  );
+  return {
+    perSecondWithout: medianOf(without, 'perSecond'),
+    perSecondBeside: medianOf(beside, 'perSecond'),
+    rateShare: quantile(shares, 0.5),
+    p99MsWithout: medianOf(without, 'p99Ms'),
+    p99MsBeside: medianOf(beside, 'p99Ms'),
+    peakMibWithout: peak(without),
+    peakMibBeside: peak(beside),
+    rounds: beside.length,
+  };
+}
+
+const p99MsMost = ({ p99MsWithout }: Compared): number => p99MsWithout * p99MostTimes + p99MostMs;
+
+/** What the others get without and beside those that `stallSome` connects; the function it resolves to drops them. */
+async function compare(load: Load, stallSome: () => Promise<() => Promise<void>>): Promise<Compared> {
+  const without = [await load.measure()];
+  const beside: Measured[] = [];
+  for (;;) {
+    const leave = await stallSome();
+    beside.push(await load.measure());
+    await leave();
+    without.push(await load.measure());
+    if (beside.length < rounds) continue;
+    const figures = compared(without, beside);
+    const good = figures.rateShare > rateLeastShare && figures.p99MsBeside < p99MsMost(figures);
+    if (good || beside.length === roundsMax) return figures;
+  }
+}
+
+function expectOthersServed(figures: Compared): void {
+  expect(figures.rateShare).toBeGreaterThan(rateLeastShare);
+  expect(figures.p99MsBeside).toBeLessThan(p99MsMost(figures));
+}
+
 /** Subscribes while messages flow, and then reads nothing more. */
 async function stall(client: MqttClient, qos: 0 | 1): Promise<void> {
   const answered = new Promise<void>((resolve) => {
@@ -170,12 +237,9 @@ function range(from: number, to: number): number[] {
 
 describe('a subscriber that stops reading', () => {
   it('costs the others nothing: their rate, their p99 and the memory of the server, with and without it', async () => {
-    const without: Measured[] = [];
-    const beside: Measured[] = [];
     const load = await Load.start(server.ports.mqtt);
     await load.measure();
-    for (let round = 0; round < rounds; round++) {
-      without.push(await load.measure());
+    const figures = await compare(load, async () => {
       const { client: slow } = await MqttClient.connect(server.ports.mqtt, 5, { clientId: 'slow', ...kept });
       const { client: full } = await MqttClient.connect(server.ports.mqtt, 4, { clientId: 'full' });
       await stall(slow, 1);
@@ -184,29 +248,17 @@ describe('a subscriber that stops reading', () => {
       const isFull = async (): Promise<boolean> =>
         (await metricOf(server, 'robustmq_mqtt_dropped_full_total')) > dropped;
       await waitUntil(isFull, { timeoutMs: 60_000 });
-      beside.push(await load.measure());
-      slow.drop();
-      full.drop();
-      await waitUntil(async () => (await metricOf(server, 'robustmq_mqtt_connections')) === 2);
-      const ended = await MqttClient.connect(server.ports.mqtt, 5, { clientId: 'slow', cleanStart: true });
-      await ended.client.disconnect();
-    }
+      return async () => {
+        slow.drop();
+        full.drop();
+        await waitUntil(async () => (await metricOf(server, 'robustmq_mqtt_connections')) === 2);
+        const ended = await MqttClient.connect(server.ports.mqtt, 5, { clientId: 'slow', cleanStart: true });
+        await ended.client.disconnect();
+      };
+    });
     await load.stop();
-    // The best of each: what else the machine does only makes a round worse.
-    const rate = (of: readonly Measured[]): number => Math.max(...of.map(({ perSecond }) => perSecond));
-    const p99 = (of: readonly Measured[]): number => Math.min(...of.map(({ p99Ms }) => p99Ms));
-    const peak = (of: readonly Measured[]): number => Math.max(...of.map(({ peakMib }) => peakMib));
-    const figures = {
-      perSecondWithout: rate(without),
-      perSecondBeside: rate(beside),
-      p99MsWithout: p99(without),
-      p99MsBeside: p99(beside),
-      peakMibWithout: peak(without),
-      peakMibBeside: peak(beside),
-    };
     printFigures('a subscriber that stops reading', figures);
-    expect(figures.perSecondBeside).toBeGreaterThan(figures.perSecondWithout * 0.3);
-    expect(figures.p99MsBeside).toBeLessThan(figures.p99MsWithout * 4 + 250);
+    expectOthersServed(figures);
     expect(figures.peakMibBeside).toBeLessThan(figures.peakMibWithout + 48);
   });
 
@@ -244,45 +296,58 @@ describe('a subscriber that stops reading', () => {
 
 describe('many that stop reading', () => {
   const stalledClients = 50;
+  const stalledConsumers = 20;
+  const partitions = [{ partition: 0, fetchOffset: 0, partitionMaxBytes: 64 * mebibyte }];
+  const asked = { maxWaitMs: 0, minBytes: 1, maxBytes: 64 * mebibyte };
+  const wanted = requestBytes(fetchApi, 11, { ...asked, topics: [{ topic: 'wide', partitions }] });
 
-  it(`${stalledClients} subscribers and 20 Kafka consumers hold no more than their bounds`, async () => {
-    const { kafka } = server.ports;
-    const producer = await KafkaClient.connect({ host: '127.0.0.1', port: kafka });
-    const named = { topics: [{ name: 'wide' }] };
-    await waitUntil(async () => (await producer.send(metadata, 9, named)).topics[0]!.errorCode === 0);
-    for (let at = 0; at < 8; at++) await produceTo(producer, 'wide', batchOf(['x'.repeat(500_000)]));
-    const load = await Load.start(server.ports.mqtt);
-    const alone = await load.measure();
-    const before = memoryOf(server.pid).residentMib;
+  /** Connects them; the function that is returned drops them, and resolves when the server has seen it. */
+  async function stallMany(): Promise<() => Promise<void>> {
     const stalled: MqttClient[] = [];
     for (let at = 0; at < stalledClients; at++) {
       const { client } = await MqttClient.connect(server.ports.mqtt, 5, { clientId: `stalled${at}` });
       await stall(client, at % 2 === 0 ? 0 : 1);
       stalled.push(client);
     }
-    const partitions = [{ partition: 0, fetchOffset: 0, partitionMaxBytes: 64 * mebibyte }];
-    const asked = { maxWaitMs: 0, minBytes: 1, maxBytes: 64 * mebibyte };
-    const wanted = requestBytes(fetchApi, 11, { ...asked, topics: [{ topic: 'wide', partitions }] });
-    const consumers = await Promise.all(Array.from({ length: 20 }, () => RawPeer.open(kafka)));
+    const opening = Array.from({ length: stalledConsumers }, () => RawPeer.open(server.ports.kafka));
+    const consumers = await Promise.all(opening);
     for (const consumer of consumers) {
       consumer.socket.pause();
       for (let at = 0; at < 5; at++) consumer.send(wanted);
     }
-    const beside = await load.measure();
-    const more = await load.measure();
-    const growthMib = Math.max(beside.peakMib, more.peakMib) - before;
-    const figures = {
-      perSecondWithout: alone.perSecond,
-      perSecondBeside: Math.max(beside.perSecond, more.perSecond),
-      growthMib,
+    return async () => {
+      for (const peer of [...stalled, ...consumers]) peer.drop();
+      await waitUntil(async () => (await metricOf(server, 'robustmq_mqtt_connections')) === 2);
+      await waitUntil(async () => (await metricOf(server, 'robustmq_kafka_connections')) === 1);
     };
-    printFigures(`${stalledClients} subscribers and 20 Kafka consumers that stop reading`, figures);
-    // 1 MiB each for subscribers, one answer each for consumers, whose batches are shared.
-    expect(growthMib).toBeLessThan(stalledClients * 1.25 + 20 * 4 + 48);
-    expect(figures.perSecondBeside).toBeGreaterThan(alone.perSecond * 0.25);
-    for (const client of stalled) client.drop();
-    for (const consumer of consumers) consumer.drop();
+  }
+
+  it(`${stalledClients} subscribers and ${stalledConsumers} Kafka consumers hold no more than their bounds, and cost the others nothing`, async () => {
+    const producer = await KafkaClient.connect({ host: '127.0.0.1', port: server.ports.kafka });
+    const named = { topics: [{ name: 'wide' }] };
+    await waitUntil(async () => (await producer.send(metadata, 9, named)).topics[0]!.errorCode === 0);
+    for (let at = 0; at < 8; at++) await produceTo(producer, 'wide', batchOf(['x'.repeat(500_000)]));
+    const load = await Load.start(server.ports.mqtt);
+    await load.measure();
+    const before = memoryOf(server.pid).residentMib;
+    const filling: Measured[] = [];
+    const others = await compare(load, async () => {
+      const leave = await stallMany();
+      // Until its buffers are full each of them is one more that is served, and has its share of the machine.
+      filling.push(await load.measure());
+      return leave;
+    });
     await load.stop();
     producer.close();
+    const peakMib = Math.max(others.peakMibBeside, ...filling.map((measured) => measured.peakMib));
+    const growthMib = peakMib - before;
+    const figures = { ...others, growthMib };
+    printFigures(
+      `${stalledClients} subscribers and ${stalledConsumers} Kafka consumers that stop reading`,
+      figures,
+    );
+    // 1 MiB each for subscribers, one answer each for consumers, whose batches are shared.
+    expect(growthMib).toBeLessThan(stalledClients * 1.25 + stalledConsumers * 4 + 48);
+    expectOthersServed(figures);
   });
 });
