@@ -49,7 +49,8 @@ const trends: readonly Trend[] = [
   { name: 'bytes of the log', of: (sample) => sample.walBytes, free: 8 * MiB, part: 0.1, unit: 'MiB' },
   { name: 'segment files', of: (sample) => sample.segmentFiles, free: 20, part: 0.1, unit: '' },
   { name: 'bytes of segments', of: (sample) => sample.segmentBytes, free: 48 * MiB, part: 0.1, unit: 'MiB' },
-  { name: 'bytes of metadata', of: (sample) => sample.metadataBytes, free: 8 * MiB, part: 0.1, unit: 'MiB' },
+  // Its log goes on in files of 4 MiB; a snapshot is due after two, which may take longer than the warm-up.
+  { name: 'bytes of metadata', of: (sample) => sample.metadataBytes, free: 12 * MiB, part: 0.1, unit: 'MiB' },
 ];
 
 /** Why a soak of such a length could not be judged, in words for its user; null if it can. */
