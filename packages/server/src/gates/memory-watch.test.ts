@@ -18,6 +18,10 @@ class StepClock implements Clock {
     return { cancel: () => undefined };
   }
 
+  pass(ms: number): void {
+    this.#now += ms;
+  }
+
   step(ms: number): void {
     this.#now += ms;
     this.#task();
@@ -92,4 +96,23 @@ it('a collection frees buffers that nobody holds', async () => {
   // What was freed is counted by another thread.
   await delay(250);
   expect(processMemory().bytes - before).toBeLessThan(16 * 1024 * 1024);
+});
+
+it('a collection that takes long is followed by a rest that is longer', async () => {
+  const clock = new StepClock();
+  let collected = 0;
+  const watch = new MemoryWatch(limits, {
+    clock,
+    logger: silentLogger,
+    usage: () => ({ heapBytes: 0, heapBytesMax: 1000, bytes: 900 }),
+    collect: () => {
+      collected++;
+      clock.pass(1000);
+    },
+  });
+  await watch.start();
+  // 20 s of rest to each second: three in the first minute.
+  while (clock.now() < 60_000) clock.step(250);
+  expect(collected).toBe(3);
+  await watch.stop();
 });

@@ -29,8 +29,10 @@ export interface MemoryUsage {
 }
 
 const checkMs = 250;
-/** A full collection stops everything for a moment: not more often than this. */
+/** A full collection stops everything for a moment, on a large heap for long: not more often than this, */
 const collectEveryMs = 5000;
+/** and with pauses of at least this many times what the last one took. */
+const collectRestFactor = 20;
 /** It opens again this far below the mark, percent. */
 const hysteresisPercent = 5;
 
@@ -48,7 +50,8 @@ export class MemoryWatch implements Lifecycle, PublishGate {
   #refusing = false;
   #pauses = 0;
   #bytes = 0;
-  #collectedAt = -Infinity;
+  /** When garbage may be collected again, monotonic ms. */
+  #collectAfter = -Infinity;
 
   constructor(limits: MemoryLimits, modules: MemoryModules) {
     this.#limits = { ...limits, bytes: limits.bytes === 0 ? availableBytes() : limits.bytes };
@@ -122,10 +125,12 @@ export class MemoryWatch implements Lifecycle, PublishGate {
   }
 
   #collected(): boolean {
-    const now = this.#modules.clock.monotonic();
-    if (now - this.#collectedAt < collectEveryMs) return false;
-    this.#collectedAt = now;
-    this.#modules.collect();
+    const { clock, collect } = this.#modules;
+    const start = clock.monotonic();
+    if (start < this.#collectAfter) return false;
+    collect();
+    const end = clock.monotonic();
+    this.#collectAfter = end + Math.max(collectEveryMs, (end - start) * collectRestFactor);
     return true;
   }
 }
@@ -147,8 +152,13 @@ export function processMemory(): MemoryUsage {
   };
 }
 
+let collector: (() => void) | null = null;
+
 /** A full garbage collection; buffers that nobody holds are freed by it. */
 export function collectGarbage(): void {
-  setFlagsFromString('--expose-gc');
-  (runInNewContext('gc') as () => void)();
+  if (collector === null) {
+    setFlagsFromString('--expose-gc');
+    collector = runInNewContext('gc') as () => void;
+  }
+  collector();
 }
