@@ -1,6 +1,6 @@
 export type { BytesErrorCode } from './bytes.ts';
 export { ByteReader, ByteWriter, readInt64, writeInt64 } from './bytes.ts';
-export { crc32c } from './crc32c.ts';
+export { crc32c, crc32cRange } from './crc32c.ts';
 export type { Disk, DiskEntry, DiskErrorCode, DiskFile, IoClass, OpenOptions } from './disk.ts';
 export { assert, InvariantError, RobustError } from './error.ts';
 export type { ConnectionGate, Gates, PublishGate } from './gates.ts';

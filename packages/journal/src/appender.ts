@@ -33,6 +33,8 @@ export interface AppenderOptions {
   readonly onFatal: (error: Error) => void;
 }
 
+const lazily = { lazy: true };
+
 /** Entries on their way through the log, oldest first: what a frame's end acknowledges. */
 interface Flight {
   readonly number: number;
@@ -158,14 +160,12 @@ export class Appender {
   #append(stream: Stream, entry: AppendEntry, { header, segment, shard }: Checked): void {
     const { store, wal, counters, clock, onFatal } = this.#options;
     const place = { position: segment.end.bytes, generation: wal.generation };
-    const inMemory = new TailEntry(entry.header, header, entry.payload, place);
+    const inMemory = new TailEntry(header, entry.parts, place);
     if (!segment.memory) {
       const { durability } = entry;
       let number: number;
       try {
-        number = wal.append([entry.header, ...entry.payload], inMemory.crc, {
-          lazy: durability.kind === 'interval',
-        });
+        number = wal.append(entry.parts, inMemory.crc, durability.kind === 'interval' ? lazily : undefined);
       } catch (error) {
         this.#refuse(stream, entry, 'STORAGE_FULL', shard);
         if (!(error instanceof RobustError) || error.code !== 'WAL_FULL') onFatal(error as Error);
@@ -187,13 +187,13 @@ export class Appender {
   #again(stream: Stream, entry: AppendEntry, { header, segment, shard }: Checked): void {
     const at = segment.tail.indexOf(entry.entryId);
     if (at >= 0) {
-      if (segment.tail.at(at).crc !== entryCrcOf(entry.header)) {
+      if (segment.tail.at(at).crc !== entryCrcOf(entry.parts[0]!)) {
         return this.#refuse(stream, entry, 'JOURNAL_DIVERGED', shard);
       }
       return stream.oweSoon(segment);
     }
     void this.#options.storedCrc(segment, header).then((crc) => {
-      if (crc === entryCrcOf(entry.header)) stream.oweSoon(segment);
+      if (crc === entryCrcOf(entry.parts[0]!)) stream.oweSoon(segment);
       else this.#refuse(stream, entry, 'JOURNAL_DIVERGED', shard);
     }, this.#options.onFatal);
   }

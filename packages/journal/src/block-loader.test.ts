@@ -22,8 +22,8 @@ function rig(): { readonly loader: BlockLoader; readonly segment: Segment } {
   for (let at = 0; at < 3; at++) {
     const entry = log.data(1, 1000, { bytes: 350 });
     const place = { position: segment.end.bytes, generation: 1 };
-    segment.push(new TailEntry(entry.header, headerOf(entry)!, entry.payload, place));
-    parts.push(entry.header, ...entry.payload);
+    segment.push(new TailEntry(headerOf(entry)!, entry.parts, place));
+    parts.push(...entry.parts);
   }
   segment.stored = { ...segment.end };
   const bytes = Buffer.concat(parts);

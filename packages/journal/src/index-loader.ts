@@ -1,4 +1,5 @@
 import type { DiskFile, Logger } from '@robustmq/core';
+import { entryHeaderBytes } from '@robustmq/kernel';
 import type { BlockCache } from './block-cache.ts';
 import { BlockIndex } from './block-index.ts';
 import type { JournalCounters } from './counters.ts';
@@ -147,7 +148,7 @@ export async function scanIndex(file: DiskFile, segment: Segment, blockBytes: nu
   let next = segment.baseOffset;
   const range = { io: 'read', position: 0, entryId: 0, previousCrc: 0, end: segment.stored.bytes } as const;
   await scanSegment(file, segment, range, (header, entry) => {
-    const timestamp = maxTimestampOf([entry.subarray(64)], header.flags);
+    const timestamp = maxTimestampOf([entry], header.flags, entryHeaderBytes);
     index.add(header.baseOffset, entry.length, timestamp, header.count === 0);
     next = header.baseOffset + header.count;
   });

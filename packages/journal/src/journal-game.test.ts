@@ -81,11 +81,11 @@ class ModelSegment {
     const { key, bytes, timestamp } = value;
     const entry =
       count === 0 ? this.log.control(`control ${base}`) : this.log.data(count, timestamp, { key, bytes });
-    const [payload] = entry.payload;
+    const payload = this.log.payloads.at(-1)!;
     this.entries.push({
       base,
       count,
-      payload: payload!,
+      payload,
       timestamp: count === 0 ? -1 : timestamp,
       key: count === 0 ? '' : key,
     });

@@ -420,9 +420,8 @@ export class LocalJournal implements JournalClient, Lifecycle {
     const { shard, id } = segment;
     await probe(segment, { files: this.#files }, (header, bytes) => {
       if (header.entryId !== segment.end.entry + 1) return;
-      const parts = [bytes.subarray(entryHeaderBytes)];
       const place = { position: segment.end.bytes, generation: wal.generation };
-      const entry = new TailEntry(bytes.subarray(0, entryHeaderBytes), header, parts, place);
+      const entry = new TailEntry(header, [bytes], place);
       this.#store.push(segment, entry, this.#options.clock.monotonic());
       segment.durableEntry = entry.entryId;
       this.#options.logger.warn({ shard, segment: id, entry: entry.entryId }, 'the log had lost an entry');

@@ -16,7 +16,7 @@ describe('storage 3.4: the memory tail', () => {
     for (let at = 0; at < 20; at++) {
       const entry = log.data(1, 1000, { bytes: 100_000 });
       const place = { position: 0, generation: 1 };
-      tail.push(new TailEntry(entry.header, headerOf(entry)!, entry.payload, place));
+      tail.push(new TailEntry(headerOf(entry)!, entry.parts, place));
     }
     for (let at = 0; at < 15; at++) left.push(new WeakRef(tail.shift()!));
     // A weak reference holds at least until the end of the turn that made it.

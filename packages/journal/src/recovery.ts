@@ -151,9 +151,8 @@ export class Recovery {
   }
 
   #take(segment: Segment, header: EntryHeader, bytes: Buffer): void {
-    const parts = [bytes.subarray(entryHeaderBytes)];
     const place = { position: segment.end.bytes, generation: this.#generation };
-    const entry = new TailEntry(bytes.subarray(0, entryHeaderBytes), header, parts, place);
+    const entry = new TailEntry(header, [bytes], place);
     this.#options.store.push(segment, entry, this.#options.now());
     segment.durableEntry = entry.entryId;
   }
@@ -265,11 +264,7 @@ export async function probe(
 async function takeFile(segment: Segment, file: DiskFile, fileBytes: number): Promise<void> {
   const range = { io: 'read', position: 0, entryId: 0, previousCrc: 0, end: fileBytes } as const;
   await scanSegment(file, segment, range, (header, bytes, position) => {
-    const parts = [bytes.subarray(entryHeaderBytes)];
-    const entry = new TailEntry(bytes.subarray(0, entryHeaderBytes), header, parts, {
-      position,
-      generation: 0,
-    });
+    const entry = new TailEntry(header, [bytes], { position, generation: 0 });
     segment.push(entry);
     segment.tail.shift();
   });

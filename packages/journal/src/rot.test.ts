@@ -97,7 +97,7 @@ async function readOver(journal: LocalJournal, log: TestLog): Promise<{ found: O
 }
 
 function bytesOf(entry: AppendEntry): Buffer {
-  return Buffer.concat([entry.header, ...entry.payload]);
+  return Buffer.concat(entry.parts);
 }
 
 describe('storage 4.5: rot in a segment', () => {

@@ -89,7 +89,7 @@ class Importer {
       header.entryId === end.entry + 1 && header.previousCrc === end.crc,
       'entries are dense and chained',
     );
-    const stored = new TailEntry(entry.header, header, entry.payload, { position: end.bytes, generation: 0 });
+    const stored = new TailEntry(header, entry.parts, { position: end.bytes, generation: 0 });
     const blocks = segment.index!.blocks;
     segment.push(stored);
     if (segment.index!.blocks > blocks && blocks > 0) this.#closeBlock(segment, blocks - 1);

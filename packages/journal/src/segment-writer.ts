@@ -15,36 +15,30 @@ export class GatheringWriter {
 
   /** Writes the entries, which lie back to back from the first one's position. */
   async write(io: IoClass, file: DiskFile, entries: readonly TailEntry[]): Promise<void> {
+    const staging = this.#staging;
     let position = entries[0]?.position ?? 0;
     // A write that found no space may have left something.
     this.#used = 0;
     for (const entry of entries) {
       assert(entry.position === position + this.#used, 'entries lie back to back');
-      position = await this.#add(io, file, { part: entry.header, position });
-      for (const part of entry.parts) position = await this.#add(io, file, { part, position });
+      for (const part of entry.parts) {
+        let at = this.#add(part, 0);
+        for (; this.#used === staging.length; at = this.#add(part, at)) {
+          await file.pwrite(io, staging, position);
+          position += staging.length;
+          this.#used = 0;
+        }
+      }
     }
-    if (this.#used > 0) await file.pwrite(io, this.#staging.subarray(0, this.#used), position);
+    if (this.#used > 0) await file.pwrite(io, staging.subarray(0, this.#used), position);
     this.#used = 0;
   }
 
-  /** Copies a part in, writing whenever the staging is full; returns where the staging begins in the file. */
-  async #add(
-    io: IoClass,
-    file: DiskFile,
-    { part, position }: { part: Buffer; position: number },
-  ): Promise<number> {
-    const staging = this.#staging;
-    let at = 0;
-    while (at < part.length) {
-      const copied = part.copy(staging, this.#used, at);
-      at += copied;
-      this.#used += copied;
-      if (this.#used < staging.length) break;
-      await file.pwrite(io, staging, position);
-      position += staging.length;
-      this.#used = 0;
-    }
-    return position;
+  /** Copies in what the staging has room for, from `at` on; returns where it stopped. */
+  #add(part: Buffer, at: number): number {
+    const copied = part.copy(this.#staging, this.#used, at);
+    this.#used += copied;
+    return at + copied;
   }
 }
 

@@ -27,7 +27,7 @@ async function sealed(encode: (batch: Buffer) => Buffer): Promise<Rig> {
   let previousCrc = 0;
   for (let at = 0; at < count; at++) {
     const entry = entryOf(at, previousCrc, encode);
-    previousCrc = entryCrcOf(entry.header);
+    previousCrc = entryCrcOf(entry.parts[0]!);
     got.stream.send([entry]);
     await got.durable(segment, at);
     await clock.advance(1);
@@ -67,9 +67,8 @@ function entryOf(at: number, previousCrc: number, encode: (batch: Buffer) => Buf
     segment,
     entryId: at,
     epoch,
-    header,
-    payload: [payload],
-    payloadBytes: payload.length,
+    parts: [header, payload],
+    bytes: header.length + payload.length,
     durability,
   };
 }

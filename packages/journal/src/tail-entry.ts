@@ -21,20 +21,20 @@ export class TailEntry implements StoredEntry {
   readonly bytes: number;
   readonly maxTimestamp: number;
   readonly generation: number;
-  readonly header: Buffer;
   #parts: readonly Buffer[];
+  #payload: Buffer | null = null;
 
-  constructor(header: Buffer, fields: EntryHeader, parts: readonly Buffer[], place: EntryPlace) {
+  /** `parts` as an `AppendEntry` has them. */
+  constructor(fields: EntryHeader, parts: readonly Buffer[], place: EntryPlace) {
     this.entryId = fields.entryId;
     this.baseOffset = fields.baseOffset;
     this.count = fields.count;
     this.flags = fields.flags;
-    this.crc = entryCrcOf(header);
+    this.crc = entryCrcOf(parts[0]!);
     this.position = place.position;
     this.bytes = entryHeaderBytes + fields.payloadBytes;
-    this.maxTimestamp = maxTimestampOf(parts, fields.flags);
+    this.maxTimestamp = maxTimestampOf(parts, fields.flags, entryHeaderBytes);
     this.generation = place.generation;
-    this.header = header;
     this.#parts = parts;
   }
 
@@ -45,8 +45,16 @@ export class TailEntry implements StoredEntry {
 
   /** The payload in one piece; put together at the first read. */
   get payload(): Buffer {
-    if (this.#parts.length !== 1) this.#parts = [Buffer.concat(this.#parts)];
-    return this.#parts[0]!;
+    return (this.#payload ??= this.#join());
+  }
+
+  #join(): Buffer {
+    const [head, only] = this.#parts;
+    if (this.#parts.length === 1) return head!.subarray(entryHeaderBytes);
+    if (this.#parts.length === 2 && head!.length === entryHeaderBytes) return only!;
+    const whole = Buffer.concat(this.#parts);
+    this.#parts = [whole];
+    return whole.subarray(entryHeaderBytes);
   }
 
   get isControl(): boolean {
@@ -60,26 +68,28 @@ export class TailEntry implements StoredEntry {
 
 /** The entry an owner sends, checked against its own header; null when they contradict each other. */
 export function headerOf(entry: AppendEntry): EntryHeader | null {
-  const header = decodeEntryHeader(entry.header);
+  const header = decodeEntryHeader(entry.parts[0]!);
   const sound =
     header !== null &&
     header.shard === entry.shard &&
     header.segment === entry.segment &&
     header.entryId === entry.entryId &&
     header.epoch === entry.epoch &&
-    header.payloadBytes === entry.payloadBytes;
+    header.payloadBytes === entry.bytes - entryHeaderBytes;
   return sound ? header : null;
 }
 
-/** The highest timestamp in an entry's batches; -1 for a control entry. */
-export function maxTimestampOf(parts: readonly Buffer[], flags: number): number {
+/** The highest timestamp in an entry's batches, which begin at `start` of the first part; -1 for a control entry. */
+export function maxTimestampOf(parts: readonly Buffer[], flags: number, start = 0): number {
   if ((flags & entryFlag.control) !== 0) return -1;
   let max = -1;
+  let at = start;
   for (const part of parts) {
-    for (let at = 0, next = nextBatch(part, 0); next !== -1; at = next, next = nextBatch(part, at)) {
+    for (let next = nextBatch(part, at); next !== -1; at = next, next = nextBatch(part, at)) {
       const timestamp = batchMaxTimestamp(part, at);
       if (timestamp > max) max = timestamp;
     }
+    at = 0;
   }
   return max;
 }

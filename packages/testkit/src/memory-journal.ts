@@ -1,6 +1,6 @@
 import { RobustError } from '@robustmq/core';
 import type { Epoch, JournalUuid, NodeId, Offset, SegmentId, ShardId } from '@robustmq/core';
-import { checkEntry, entryFlag, keyTokens } from '@robustmq/kernel';
+import { checkEntry, entryFlag, entryHeaderBytes, keyTokens } from '@robustmq/kernel';
 import type {
   AppendAck,
   AppendEntry,
@@ -291,7 +291,7 @@ export class MemoryJournal implements JournalClient {
 
   #append(entry: AppendEntry): AppendAck {
     this.lastDurability = entry.durability;
-    const bytes = Buffer.concat([entry.header, ...entry.payload]);
+    const bytes = Buffer.concat(entry.parts);
     const crc = checkEntry(bytes);
     if (crc === null) throw new Error('an entry with a wrong checksum was sent');
     let segment = this.#segments.get(entry.segment);
@@ -300,18 +300,18 @@ export class MemoryJournal implements JournalClient {
       this.#segments.set(entry.segment, segment);
     }
     if (entry.entryId !== segment.entries.length) throw new Error('an entry came twice');
-    const flags = entry.header[5]!;
+    const flags = bytes[5]!;
     const control = (flags & entryFlag.control) !== 0;
-    const payload = Buffer.concat(entry.payload);
+    const payload = bytes.subarray(entryHeaderBytes);
     segment.entries.push({
       entryId: entry.entryId,
-      baseOffset: Number(entry.header.readBigInt64BE(32)),
-      count: entry.header.readUInt32BE(28),
+      baseOffset: Number(bytes.readBigInt64BE(32)),
+      count: bytes.readUInt32BE(28),
       flags,
       payload,
       maxTimestamp: control ? -1 : Number(payload.readBigInt64BE(35)),
       crc,
-      previousCrc: entry.header.readUInt32BE(52),
+      previousCrc: bytes.readUInt32BE(52),
       bytes: bytes.length,
     });
     return this.#ack(entry.shard, entry.segment, entry.entryId);

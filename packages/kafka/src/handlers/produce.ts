@@ -1,5 +1,5 @@
 import { RobustError } from '@robustmq/core';
-import { encodeResponse, errorCodes, produce, ProduceRequestCursor } from '@robustmq/kafka-codec';
+import { encodeResponse, errorCodes, ownedRequestBytesMin, produce, ProduceRequestCursor } from '@robustmq/kafka-codec';
 import type { ErrorNumber, ResponseInput } from '@robustmq/kafka-codec';
 import { LogBatch } from '@robustmq/kernel';
 import type { BatchListener, Shard } from '@robustmq/kernel';
@@ -193,20 +193,18 @@ function append(
   }
   if (!partition.goesTo(shard)) return;
   const { start, end } = records;
-  // A small batch must not keep the whole read buffer alive, nor be patched in a buffer that others share.
-  const owned = end - start < 16 * 1024;
-  const buffer = owned ? Buffer.from(records.frame.subarray(start, end)) : records.frame;
-  const at = owned ? 0 : start;
-  const to = owned ? end - start : end;
+  const { frame } = records;
   if (shard.config.timestampType === 'append') {
     partition.logAppendTimeMs = context.clock.now();
-    stampAppendTime(buffer, at, partition.logAppendTimeMs);
+    stampAppendTime(frame, start, partition.logAppendTimeMs);
   }
-  const count = batchRecordCount(buffer, at);
-  const batch = new LogBatch(false).fill(buffer, at, to, count, batchMaxTimestamp(buffer, at));
+  const count = batchRecordCount(frame, start);
+  const batch = new LogBatch(false).fill(frame, start, end, count, batchMaxTimestamp(frame, start));
+  // The log must not keep a whole request, or the chunk that it came in, for the sake of a small batch.
+  batch.borrowed = end - start < ownedRequestBytesMin;
   context.counters.producedBatches++;
-  context.counters.producedBytes += to - at;
-  const verdict = shard.appendClient(batch, producerOf(buffer, at, count), partition);
+  context.counters.producedBytes += end - start;
+  const verdict = shard.appendClient(batch, producerOf(frame, start, count), partition);
   if (verdict.kind === 'committed') partition.committed(verdict.baseOffset);
   else if (verdict.kind === 'refuse') {
     const stale = verdict.code === 'PRODUCER_EPOCH_STALE';

@@ -383,9 +383,8 @@ export class TestLog {
       segment,
       entryId,
       epoch,
-      header,
-      payload: [payload],
-      payloadBytes: payload.length,
+      parts: [header, payload],
+      bytes: header.length + payload.length,
       durability,
     };
   }

@@ -1,33 +1,27 @@
 import { expect, test } from 'vitest';
 import { EntrySlab } from './entry-slab.ts';
 
-const headerBytes = 64;
-
 test('regression: small entries kept all that was cut beside them from the same memory', () => {
   const slab = new EntrySlab();
   const held = new Set<ArrayBufferLike>();
   let counted = 0;
   for (let entry = 0; entry < 1000; entry++) {
-    const header = Buffer.allocUnsafe(headerBytes).fill(entry);
-    const payload = [Buffer.from(`batch ${entry}`), Buffer.from('another')];
+    const bytes = 64 + (entry % 300);
+    const memory = slab.take(bytes);
     // What others cut meanwhile.
     for (let at = 0; at < 10; at++) Buffer.allocUnsafe(1000);
-    const payloadBytes = payload[0]!.length + payload[1]!.length;
-    const [ownHeader, ownPayload] = slab.own(header, payload, payloadBytes);
-    expect([ownHeader, Buffer.concat(ownPayload)]).toEqual([header, Buffer.concat(payload)]);
-    counted += headerBytes + payloadBytes;
-    for (const part of [ownHeader, ...ownPayload]) held.add(part.buffer);
+    expect(memory.length).toBe(bytes);
+    counted += bytes;
+    held.add(memory.buffer);
   }
   let bytes = 0;
   for (const buffer of held) bytes += buffer.byteLength;
   expect(bytes).toBeLessThan(counted + 32 * 1024);
 });
 
-test('a large entry stays as it is, and one without payload has none', () => {
+test('no two entries share a byte, and a large one has memory of its own', () => {
   const slab = new EntrySlab();
-  const header = Buffer.alloc(headerBytes, 1);
-  const payload = [Buffer.alloc(3000, 2), Buffer.alloc(3000, 3)];
-  expect(slab.own(header, payload, 6000)).toEqual([header, payload]);
-  expect(slab.own(header, payload, 6000)[1]).toBe(payload);
-  expect(slab.own(header, [], 0)).toEqual([header, []]);
+  const entries = [100, 4096, 4097, 5000, 4096, 4096, 4096, 1].map((bytes, at) => slab.take(bytes).fill(at));
+  for (const [at, entry] of entries.entries()) expect(entry.every((byte) => byte === at)).toBe(true);
+  for (const entry of [entries[2]!, entries[3]!]) expect(entry.buffer.byteLength).toBe(entry.length);
 });

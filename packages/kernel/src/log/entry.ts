@@ -1,4 +1,4 @@
-import { crc32c, readInt64, writeInt64 } from '@robustmq/core';
+import { crc32c, crc32cRange, readInt64, writeInt64 } from '@robustmq/core';
 import type { Epoch, Offset, SegmentId, ShardId } from '@robustmq/core';
 
 /**
@@ -20,6 +20,7 @@ const version = 1;
 /** Bytes of a batch that its own checksum does not cover. */
 const batchPrefixBytes = 21;
 const batchLengthAt = 8;
+const crcAt = 60;
 
 /** Bits of an entry's `flags`. */
 export const entryFlag = {
@@ -48,6 +49,21 @@ export interface EntryHeader {
 /** Encodes the header for `payload` (whole batches, each in one buffer) and returns it; its crc is `entryCrcOf`. */
 export function encodeEntryHeader(header: EntryHeader, payload: readonly Buffer[]): Buffer {
   const out = Buffer.allocUnsafe(entryHeaderBytes);
+  writeFields(out, header);
+  let crc = crc32cRange(out, 0, crcAt);
+  for (const part of payload) crc = payloadCrc(part, 0, header.flags, crc);
+  out.writeUInt32BE(crc, crcAt);
+  return out;
+}
+
+/** Writes the header of an entry whose payload is in its place already. */
+export function sealEntry(entry: Buffer, header: EntryHeader): void {
+  writeFields(entry, header);
+  const crc = payloadCrc(entry, entryHeaderBytes, header.flags, crc32cRange(entry, 0, crcAt));
+  entry.writeUInt32BE(crc, crcAt);
+}
+
+function writeFields(out: Buffer, header: EntryHeader): void {
   out.writeUInt32BE(magic, 0);
   out[4] = version;
   out[5] = header.flags;
@@ -62,15 +78,11 @@ export function encodeEntryHeader(header: EntryHeader, payload: readonly Buffer[
   out.writeUInt32BE(header.payloadBytes, 48);
   out.writeUInt32BE(header.previousCrc, 52);
   out.writeUInt32BE(0, 56);
-  let crc = crc32c(out.subarray(0, 60));
-  for (const part of payload) crc = payloadCrc(part, header.flags, crc);
-  out.writeUInt32BE(crc, 60);
-  return out;
 }
 
 /** The entry's own checksum, which the next entry of the segment repeats as `previousCrc`. */
-export function entryCrcOf(header: Uint8Array, at = 0): number {
-  return Buffer.from(header.buffer, header.byteOffset + at, entryHeaderBytes).readUInt32BE(60);
+export function entryCrcOf(header: Buffer, at = 0): number {
+  return header.readUInt32BE(at + crcAt);
 }
 
 /** Reads a header without checking the payload; null when the bytes are no header of this version. */
@@ -102,8 +114,8 @@ export function entryLengthAt(bytes: Buffer, at: number): number {
   const end = at + entryHeaderBytes + payloadBytes;
   if (payloadBytes > entryBytesMax || end > bytes.length) return -1;
   const payload = bytes.subarray(at + entryHeaderBytes, end);
-  const crc = payloadCrc(payload, bytes[at + 5]!, crc32c(bytes.subarray(at, at + 60)));
-  return crc === bytes.readUInt32BE(at + 60) ? end - at : -1;
+  const crc = payloadCrc(payload, 0, bytes[at + 5]!, crc32cRange(bytes, at, at + crcAt));
+  return crc === entryCrcOf(bytes, at) ? end - at : -1;
 }
 
 /** Checks an entry's and all its batches' checksums; returns the entry's crc, null when something is wrong. */
@@ -118,7 +130,7 @@ export function checkEntry(entry: Buffer): number | null {
       at = end;
     }
   }
-  return entry.readUInt32BE(60);
+  return entryCrcOf(entry);
 }
 
 function batchEnd(bytes: Buffer, at: number): number {
@@ -127,14 +139,15 @@ function batchEnd(bytes: Buffer, at: number): number {
   return end > bytes.length || end < at + batchPrefixBytes ? -1 : end;
 }
 
-function payloadCrc(payload: Buffer, flags: number, seed: number): number {
-  if ((flags & entryFlag.control) !== 0) return crc32c(payload, seed);
+/** Continues the crc over the payload that lies in `bytes` from `start` on. */
+function payloadCrc(bytes: Buffer, start: number, flags: number, seed: number): number {
+  if ((flags & entryFlag.control) !== 0) return crc32cRange(bytes, start, bytes.length, seed);
   let crc = seed;
-  let at = 0;
-  while (at < payload.length) {
-    const end = batchEnd(payload, at);
-    if (end < 0) return crc32c(payload.subarray(at), crc);
-    crc = crc32c(payload.subarray(at, at + batchPrefixBytes), crc);
+  let at = start;
+  while (at < bytes.length) {
+    const end = batchEnd(bytes, at);
+    if (end < 0) return crc32cRange(bytes, at, bytes.length, crc);
+    crc = crc32cRange(bytes, at, at + batchPrefixBytes, crc);
     at = end;
   }
   return crc;

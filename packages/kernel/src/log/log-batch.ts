@@ -28,6 +28,8 @@ export class LogBatch implements RoutedBatch {
   start = 0;
   end = 0;
   maxTimestamp = -1;
+  /** Its buffer holds other things as well, and must not be kept for the sake of the batch. */
+  borrowed = false;
   readonly brokerEncoded: boolean;
   /** Entry flags beyond `brokerEncoded`; a control batch has count 0 and opaque bytes. */
   readonly flags: number;
@@ -58,6 +60,16 @@ export class LogBatch implements RoutedBatch {
     this.count = count;
     this.maxTimestamp = maxTimestamp;
     return this;
+  }
+
+  /** Copies its bytes to `into` at `at`, and lives there. */
+  moveTo(into: Buffer, at: number): void {
+    const bytes = this.end - this.start;
+    this.buffer.copy(into, at, this.start, this.end);
+    this.buffer = into;
+    this.start = at;
+    this.end = at + bytes;
+    this.borrowed = false;
   }
 
   /** Adds a listener once: several messages of one listener in a row cost one entry. */

@@ -20,12 +20,15 @@ import type { TopicConfig } from '../topic-config.ts';
 import type { Appender } from './appender.ts';
 import { ackedUpTo, durabilityOf } from './durability.ts';
 import { entryRun } from './entry-run.ts';
-import { encodeEntryHeader, entryCrcOf, entryFlag, entryHeaderBytes } from './entry.ts';
+import { encodeEntryHeader, entryCrcOf, entryFlag, entryHeaderBytes, sealEntry } from './entry.ts';
+import type { EntryHeader } from './entry.ts';
 import type { LogBatch } from './log-batch.ts';
 import { snapshotBatches } from './snapshot-batches.ts';
 
 /** Offsets that may be acknowledged before they are durable are reserved in steps of this (docs/storage.md 4.5). */
 export const offsetLimitStep = 2 ** 20;
+/** Entries up to this are put together in one piece: a copy of the bytes costs less than views of the parts. */
+const wholeBytesMax = 4 * 1024;
 /** Pause before what found no room, in the journal or in metadata, is sent again. */
 const fullRetryMs = 250;
 
@@ -67,6 +70,8 @@ export class ShardLog {
   #config: TopicConfig;
   #durability: Durability;
   #staged: LogBatch[] = [];
+  /** So many of them borrow no memory. */
+  #kept = 0;
   /** Null where an entry was committed. */
   #inflight: (InflightEntry | null)[] = [];
   #inflightHead = 0;
@@ -177,6 +182,11 @@ export class ShardLog {
 
   /** Moves what is staged into entries, as far as the segment, the roll and the offset limit allow. */
   drain(out: AppendEntry[]): void {
+    this.#drain(out);
+    this.#keep();
+  }
+
+  #drain(out: AppendEntry[]): void {
     if (this.#failed !== null || this.#stalled) return;
     if (this.#resendFrom >= 0) this.#resend(out);
     if (this.#staged.length === 0 || this.#rolling) return;
@@ -198,8 +208,17 @@ export class ShardLog {
     if (at === 0) return;
     const taken = at === staged.length ? staged : staged.slice(0, at);
     this.#staged = at === staged.length ? [] : staged.slice(at);
+    this.#kept = Math.max(0, this.#kept - at);
     this.#events.appended(taken, from, this.#nextOffset);
     if (this.#rolling) this.#rollWhenQuiet();
+  }
+
+  /** Batches that have to wait leave what they were received in. */
+  #keep(): void {
+    for (; this.#kept < this.#staged.length; this.#kept++) {
+      const batch = this.#staged[this.#kept]!;
+      if (batch.borrowed) batch.moveTo(this.#modules.appender.slab.take(batch.bytes), 0);
+    }
   }
 
   acknowledged(ack: AppendAck): void {
@@ -215,7 +234,7 @@ export class ShardLog {
       inflight[this.#inflightHead] = null;
       this.#inflightHead++;
       for (const batch of entry.batches) batches.push(batch);
-      bytes += entry.entry.payloadBytes;
+      bytes += entry.entry.bytes - entryHeaderBytes;
       this.#committed = entry.endOffset;
     }
     if (this.#inflightHead === inflight.length) {
@@ -279,9 +298,9 @@ export class ShardLog {
   #entry(batches: LogBatch[], count: number, payloadBytes: number): AppendEntry {
     const segment = this.#segment!;
     const baseOffset = this.#nextOffset;
-    const payload: Buffer[] = [];
     let offset = baseOffset;
     let flags = 0;
+    let borrowed = false;
     for (const batch of batches) {
       batch.baseOffset = offset;
       flags = batch.flags | (batch.brokerEncoded ? entryFlag.brokerEncoded : 0);
@@ -290,45 +309,50 @@ export class ShardLog {
         patchLeaderEpoch(batch.buffer, batch.start, this.#epoch);
         if (batch.maxTimestamp > this.#maxTimestamp) this.#maxTimestamp = batch.maxTimestamp;
       }
-      payload.push(
-        batch.start === 0 && batch.end === batch.buffer.length
-          ? batch.buffer
-          : batch.buffer.subarray(batch.start, batch.end),
-      );
+      borrowed ||= batch.borrowed;
       offset += batch.count;
     }
     this.#nextOffset = offset;
     const entryId = this.#entryId++;
-    const header = encodeEntryHeader(
-      {
-        flags,
-        shard: this.shard,
-        entryId,
-        segment: segment.id,
-        epoch: this.#epoch,
-        count,
-        baseOffset,
-        lastCommitted: this.#committed,
-        payloadBytes,
-        previousCrc: this.#previousCrc,
-      },
-      payload,
-    );
-    this.#previousCrc = entryCrcOf(header);
-    this.#segmentBytes += entryHeaderBytes + payloadBytes;
-    const { slab } = this.#modules.appender;
-    const [ownHeader, ownPayload] = slab.own(header, payload, payloadBytes);
+    const bytes = entryHeaderBytes + payloadBytes;
+    const header: EntryHeader = {
+      flags,
+      shard: this.shard,
+      entryId,
+      segment: segment.id,
+      epoch: this.#epoch,
+      count,
+      baseOffset,
+      lastCommitted: this.#committed,
+      payloadBytes,
+      previousCrc: this.#previousCrc,
+    };
+    const whole = borrowed || bytes <= wholeBytesMax;
+    const parts = whole ? [this.#whole(header, batches, bytes)] : inParts(header, batches);
+    this.#previousCrc = entryCrcOf(parts[0]!);
+    this.#segmentBytes += bytes;
     const entry: AppendEntry = {
       shard: this.shard,
       segment: segment.id,
       entryId,
       epoch: this.#epoch,
-      header: ownHeader,
-      payload: ownPayload,
-      payloadBytes,
+      parts,
+      bytes,
       durability: this.#durability,
     };
     this.#inflight.push({ entry, batches, endOffset: offset });
+    return entry;
+  }
+
+  /** The entry in one piece, to which its batches move. */
+  #whole(header: EntryHeader, batches: readonly LogBatch[], bytes: number): Buffer {
+    const entry = this.#modules.appender.slab.take(bytes);
+    let at = entryHeaderBytes;
+    for (const batch of batches) {
+      batch.moveTo(entry, at);
+      at = batch.end;
+    }
+    sealEntry(entry, header);
     return entry;
   }
 
@@ -487,6 +511,14 @@ export class ShardLog {
     this.#wakeIdle();
     if (tell) this.#events.failed(error);
   }
+}
+
+/** The header, and the batches where they are. */
+function inParts(header: EntryHeader, batches: readonly LogBatch[]): Buffer[] {
+  const payload = batches.map(({ buffer, start, end }) =>
+    start === 0 && end === buffer.length ? buffer : buffer.subarray(start, end),
+  );
+  return [encodeEntryHeader(header, payload), ...payload];
 }
 
 function unknownRoll(): RobustError<KernelErrorCode> {

@@ -15,10 +15,10 @@ export interface AppendEntry {
   readonly segment: SegmentId;
   readonly entryId: number;
   readonly epoch: Epoch;
-  readonly header: Buffer;
-  readonly payload: readonly Buffer[];
-  /** Sum of the payload's lengths. */
-  readonly payloadBytes: number;
+  /** The entry's bytes: the first part begins with the whole header, and no batch lies in two. */
+  readonly parts: readonly Buffer[];
+  /** Sum of the parts' lengths. */
+  readonly bytes: number;
   readonly durability: Durability;
 }
 
