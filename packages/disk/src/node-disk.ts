@@ -16,6 +16,8 @@ import { syncDirectory } from './sync-directory.ts';
 const openFd = promisify(open);
 const fsyncFd = promisify(fsync);
 const zeros = Buffer.alloc(writeBytesMax);
+/** Zeros that the system may keep back. */
+const unsyncedBytesMax = 4 * writeBytesMax;
 /** Whether a descriptor can make each of its writes durable by itself. */
 const hasDsync = process.platform === 'linux';
 
@@ -132,7 +134,8 @@ export class NodeDisk implements Disk {
 
   /**
    * Zeros are written, not reserved: an extent that was never written costs a journal commit at its first durable
-   * write. One sync at the end; a file that was new is removed again when the zeros do not fit.
+   * write. They are synced as they come: a durable write to another file may have to wait until the system has written
+   * all that it keeps back. A file that was new is removed again when the zeros do not fit.
    */
   async #preallocate(path: string, flags: number, bytes: number): Promise<void> {
     const plain = hasDsync ? flags & ~constants.O_DSYNC : flags;
@@ -141,6 +144,7 @@ export class NodeDisk implements Disk {
     const had = await file.size();
     try {
       for (let at = had; at < bytes; at += zeros.length) {
+        if (at > had && (at - had) % unsyncedBytesMax === 0) await file.sync('writeBehind');
         await file.pwrite('writeBehind', zeros.subarray(0, Math.min(zeros.length, bytes - at)), at);
       }
       if (had < bytes) await this.#admit('writeBehind', 'sync', path, () => fsyncFd(fd));

@@ -25,8 +25,8 @@ export interface AppenderOptions {
   readonly clock: Clock;
   /** What metadata knows of a segment. */
   readonly record: (shard: ShardId, segment: SegmentId) => SegmentRecord | undefined;
-  /** More of the segment is durable in the log. */
-  readonly grew: (segment: Segment) => void;
+  /** More of these segments is durable in the log. */
+  readonly grew: (segments: readonly Segment[]) => void;
   /** The crc of an entry that has left memory; null when it cannot be read. */
   readonly storedCrc: (segment: Segment, header: EntryHeader) => Promise<number | null>;
   readonly logFull: () => void;
@@ -121,7 +121,7 @@ export class Appender {
       this.#flightHead = 0;
     }
     for (const stream of this.#streams) stream.pay();
-    for (const segment of grown) this.#options.grew(segment);
+    this.#options.grew(grown);
   }
 
   #take(stream: Stream, entry: AppendEntry): void {

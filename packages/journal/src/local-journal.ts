@@ -348,7 +348,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
       counters: this.counters,
       clock: this.#options.clock,
       record: (shard, segment) => this.#follower.record(shard, segment),
-      grew: (segment) => this.#writeBehind.grew(segment),
+      grew: (segments) => this.#writeBehind.grew(segments),
       storedCrc: (segment, header) => this.#storedCrc(segment, header.baseOffset, header.entryId),
       logFull: () => this.#admission.logRoom(false),
       onFatal: this.#options.onFatal,

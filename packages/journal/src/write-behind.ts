@@ -71,9 +71,10 @@ export class WriteBehind {
     return this.#filling.size;
   }
 
-  /** More of the segment is durable in the log. */
-  grew(segment: Segment): void {
-    if (!segment.queuedLarge && segment.unstoredBytes >= this.#options.limits.sweepBytes) {
+  /** More of these segments is durable in the log. */
+  grew(segments: readonly Segment[]): void {
+    for (const segment of segments) {
+      if (segment.queuedLarge || segment.unstoredBytes < this.#options.limits.sweepBytes) continue;
       segment.queuedLarge = true;
       this.#large.push(segment);
     }
