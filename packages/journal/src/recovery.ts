@@ -1,6 +1,6 @@
 import type { Disk, DiskFile, Logger, SegmentId, ShardId } from '@robustmq/core';
 import type { EntryHeader, SegmentRecord } from '@robustmq/kernel';
-import { decodeEntryHeader, entryHeaderBytes } from '@robustmq/kernel';
+import { decodeEntryHeader } from '@robustmq/kernel';
 import type { Recovered, RecoveredItem } from '@robustmq/wal';
 import { BlockIndex } from './block-index.ts';
 import type { Checkpoint, CheckpointSegment } from './checkpoint.ts';

@@ -1,5 +1,11 @@
 import { RobustError } from '@robustmq/core';
-import { encodeResponse, errorCodes, ownedRequestBytesMin, produce, ProduceRequestCursor } from '@robustmq/kafka-codec';
+import {
+  encodeResponse,
+  errorCodes,
+  ownedRequestBytesMin,
+  produce,
+  ProduceRequestCursor,
+} from '@robustmq/kafka-codec';
 import type { ErrorNumber, ResponseInput } from '@robustmq/kafka-codec';
 import { LogBatch } from '@robustmq/kernel';
 import type { BatchListener, Shard } from '@robustmq/kernel';
