@@ -1,3 +1,4 @@
+import { batchBaseOffset, batchLeaderEpoch, batchMaxTimestamp } from '@robustmq/record';
 import { SimClock } from '@robustmq/sim';
 import type {
   Kernel,
@@ -105,6 +106,24 @@ describe('offsets and entries', () => {
     expect(counts).toEqual([0, 3, 1]);
   });
 
+  it('storage 3.4: takes a batch out of the chunk it came in at the end of the turn, also when it has to wait', async () => {
+    // The first one waits for its segment, the second for nothing.
+    for (const value of ['first', 'second']) {
+      const { buffer, start, end } = clientBatch([value]);
+      const chunk = Buffer.alloc(64 * 1024);
+      buffer.copy(chunk, 100, start, end);
+      const batch = new LogBatch(false).fill(chunk, 100, 100 + end - start, 1, batchMaxTimestamp(chunk, 100));
+      batch.borrowed = true;
+      const outcome = append(shard, batch);
+      await turn();
+      expect(batch.buffer).not.toBe(chunk);
+      expect(batch.buffer.buffer.byteLength).toBeLessThan(chunk.length);
+      chunk.fill(0xdd);
+      await outcome;
+    }
+    expect(await valuesOf(shard)).toEqual(['0:first', '1:second']);
+  });
+
   it('storage 3.1: keeps the batches of brokers and of clients in entries of their own, in the order they came', async () => {
     const outcomes = [brokerBatch(['a']), clientBatch(['b']), clientBatch(['c']), brokerBatch(['d'])].map(
       (batch) => append(shard, batch),
@@ -140,8 +159,8 @@ describe('offsets and entries', () => {
     const first = brokerBatch(['a']);
     await append(shard, first);
     await append(shard, brokerBatch(['b']));
-    expect(first.buffer.readInt32BE(12)).toBe(shard.epoch);
-    expect(first.buffer.readBigInt64BE(0)).toBe(0n);
+    expect(batchLeaderEpoch(first.buffer, first.start)).toBe(shard.epoch);
+    expect(batchBaseOffset(first.buffer, first.start)).toBe(0);
     const { crcs, previous } = storage.journal.chainOf(lastSegment(storage, shard.id).id);
     expect(previous).toEqual([0, ...crcs.slice(0, -1)]);
   });
@@ -170,6 +189,8 @@ describe('roll', () => {
     for (let at = 0; at < 4; at++) await append(small, brokerBatch(['x'.repeat(600_000)]));
     await waitUntil(() => recordOf(storage, small.id).segments.length === 3);
     expect(segmentsOf(small)).toEqual(['sealed 0-2', 'sealed 2-4', 'open 4-']);
+    // The head of a new segment is on its way in the turn behind the roll.
+    await waitUntil(() => storage.journal.entriesOf(lastSegment(storage, small.id).id).length > 0);
     for (const { id } of recordOf(storage, small.id).segments) {
       const [head] = storage.journal.entriesOf(id);
       expect(head!.flags & (entryFlag.control | entryFlag.snapshot)).toBe(
