@@ -279,7 +279,7 @@ describe('folder lock', () => {
     }
     const words = expect.stringMatching(/^FOLDER_UNREADABLE .*lock: the last starts ended/);
     expect(ends).toEqual(['SIGABRT', words, 'SIGABRT', words]);
-  });
+  }, 60_000);
 });
 
 async function all<T>(items: AsyncIterable<T>): Promise<T[]> {

@@ -9,8 +9,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LocalMetadata } from './local-metadata.ts';
 import { openLocalMetadata } from './local-metadata.ts';
 import { createTopic, registerJournal, startBroker, stateOptions } from './testing/commands.ts';
-import type { Flip, FlippedStart } from './testing/flip-starts.ts';
-import { startFlipped } from './testing/flip-starts.ts';
+import type { Flip, FlippedStart } from './testing/flip-fixture.ts';
+import { startFlipped } from './testing/flip-fixture.ts';
 
 /** `FLIP_STRIDE=1` flips a bit of every byte; in the suite only every so many bytes have their turn. */
 const stride = Number(process.env['FLIP_STRIDE'] ?? 499);
