@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import fs, { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -180,21 +181,105 @@ describe('level store', () => {
 });
 
 describe('folder lock', () => {
-  it('refuses a damaged identity instead of making another', async () => {
-    const { folder, dispose } = temporaryFolder();
-    const path = join(folder, 'lock');
+  const create = () => ({ clusterId: 'c', nodeId: 1, uuid: '00'.repeat(16) });
+  const unreadable = { code: 'FOLDER_UNREADABLE' };
+  let folder: string;
+  let dispose: () => Promise<void>;
+  let path: string;
+  let reading: string;
+  beforeEach(() => {
+    ({ folder, dispose } = temporaryFolder());
+    path = join(folder, 'lock');
+    reading = `${path}.reading`;
+  });
+  afterEach(() => dispose());
+
+  async function start(): Promise<number> {
     const lock = openFolderLock(path);
-    await lock.acquire(() => ({ clusterId: 'c', nodeId: 1, uuid: '00'.repeat(16) }));
+    const { bootCounter } = await lock.acquire(create);
     await lock.release();
+    return bootCounter;
+  }
+
+  /** Starts on one folder after the other, in a process of the built package, which prints why it is refused. */
+  function startAlone(locks: readonly string[]): { signal: string | null; stdout: string } {
+    const built = new URL('../dist/index.js', import.meta.url).href;
+    const script = `
+      import { openFolderLock } from ${JSON.stringify(built)};
+      for (const path of process.argv.slice(1)) {
+        const lock = openFolderLock(path);
+        try {
+          await lock.acquire(() => ({ clusterId: 'c', nodeId: 1, uuid: '00'.repeat(16) }));
+        } catch ({ code, message }) {
+          console.log(code, message);
+        }
+        await lock.release();
+      }`;
+    const args = ['--input-type=module', '-e', script, ...locks];
+    return spawnSync(process.execPath, args, { encoding: 'utf8' });
+  }
+
+  it('refuses a damaged identity instead of making another', async () => {
+    await start();
     const { Level } = await import('level');
     const raw = new Level(path);
-    await raw.put('IDENTITY', `${(await raw.get('IDENTITY'))!.replace('"nodeId":1', '"nodeId":2')}`);
+    const whole = (await raw.get('IDENTITY'))!;
+    await raw.put('IDENTITY', whole.replace('"nodeId":1', '"nodeId":2'));
     await raw.close();
-    await expect(
-      lock.acquire(() => ({ clusterId: 'c', nodeId: 1, uuid: '00'.repeat(16) })),
-    ).rejects.toMatchObject({ code: 'FOLDER_UNREADABLE' });
-    await dispose();
+    await expect(start()).rejects.toMatchObject(unreadable);
+    await raw.open();
+    await raw.batch([
+      { type: 'del', key: 'IDENTITY' },
+      { type: 'put', key: 'IDENTITX', value: whole },
+    ]);
+    await raw.close();
+    await expect(start()).rejects.toMatchObject(unreadable);
+    expect(existsSync(reading)).toBe(false);
   });
+
+  it('storage 2.7: goes on after one start that ended while it read, and says so after two in a row', async () => {
+    expect(await start()).toBe(1);
+    expect(existsSync(reading)).toBe(false);
+    fs.writeFileSync(reading, `${process.pid}\n`);
+    expect(await start()).toBe(2);
+    expect(existsSync(reading)).toBe(false);
+    fs.writeFileSync(reading, `${process.pid}\n${process.pid}\n`);
+    await expect(start()).rejects.toMatchObject({
+      ...unreadable,
+      message: expect.stringMatching(/lock: the last starts ended while they read it/),
+    });
+    // Two kills may have been chance: the next start tries again.
+    expect(await start()).toBe(3);
+  });
+
+  it('does not count starts that are still at it', async () => {
+    fs.writeFileSync(reading, `${process.ppid}\n`.repeat(3));
+    expect(await start()).toBe(1);
+  });
+
+  it('storage 2.7: a lock at which LevelDB ends the process at every start is refused with a reason', async () => {
+    for (let boot = 0; boot < 4; boot++) await start();
+    const table = fs.readdirSync(path).find((name) => name.endsWith('.ldb'))!;
+    const whole = fs.readFileSync(join(path, table));
+    const locks: string[] = [];
+    for (let bit = 0; bit < 64; bit++) {
+      const flipped = join(folder, `flipped-${bit}`, 'lock');
+      fs.cpSync(path, flipped, { recursive: true });
+      const bytes = Buffer.from(whole);
+      bytes[bit >> 3]! ^= 1 << (bit & 7);
+      fs.writeFileSync(join(flipped, table), bytes);
+      locks.push(flipped);
+    }
+    expect(startAlone(locks).signal).toBe('SIGABRT');
+    const damaged = locks.find((lock) => existsSync(`${lock}.reading`))!;
+    const ends: string[] = [];
+    for (let again = 0; again < 4; again++) {
+      const { signal, stdout } = startAlone([damaged]);
+      ends.push(signal ?? stdout);
+    }
+    const words = expect.stringMatching(/^FOLDER_UNREADABLE .*lock: the last starts ended/);
+    expect(ends).toEqual(['SIGABRT', words, 'SIGABRT', words]);
+  }, 60_000);
 });
 
 async function all<T>(items: AsyncIterable<T>): Promise<T[]> {

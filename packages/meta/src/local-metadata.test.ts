@@ -378,6 +378,136 @@ describe('the applied store', () => {
   });
 });
 
+describe('storage 2.6: a store that a start did not get through', () => {
+  const marker = 'state.reading';
+
+  /** A store whose library ends the process when it is opened, until it is cleared. */
+  class Deadly extends MemoryStateStore {
+    opened = 0;
+    cleared = false;
+    onOpen: () => Promise<void> = async () => undefined;
+    override async open(): Promise<void> {
+      this.opened++;
+      if (!this.cleared) await this.onOpen();
+      return super.open();
+    }
+    override async clear(): Promise<void> {
+      this.cleared = true;
+      return super.clear();
+    }
+  }
+
+  let store: Deadly;
+  let warnings: string[];
+
+  beforeEach(() => {
+    store = new Deadly();
+    machine.store = store;
+    warnings = [];
+  });
+
+  function boot(): Promise<LocalMetadata> {
+    const logger: Logger = { ...loggerInto(machine.errors), warn: (_fields, text) => warnings.push(text) };
+    return machine.boot({ logger });
+  }
+
+  async function isMarked(): Promise<boolean> {
+    return (await machine.disk.list('data/meta')).some(({ name }) => name === marker);
+  }
+
+  async function mark(): Promise<void> {
+    await (await machine.disk.open('level', `data/meta/${marker}`, { create: true })).close();
+  }
+
+  /** Runs until the disk of a process that was ended has a successor. */
+  async function endInOpen(): Promise<void> {
+    let survivor: SimDisk | null = null;
+    store.onOpen = () => {
+      survivor = machine.disk.kill();
+      return new Promise(() => undefined);
+    };
+    store.cleared = false;
+    void boot();
+    while (survivor === null) await settle();
+    machine.disk = survivor;
+    machine.node = null;
+    store.opened = 0;
+  }
+
+  test('is marked from before it is opened until it is verified', async () => {
+    let whileOpened: boolean | null = null;
+    store.onOpen = async () => void (whileOpened = await isMarked());
+    await boot();
+    expect([whileOpened, await isMarked()]).toEqual([true, false]);
+    await fill(machine.node!, 1);
+    await machine.node!.stop();
+    expect(await isMarked()).toBe(false);
+    expect([...warnings, ...machine.errors]).toEqual([]);
+  });
+
+  test('is dropped unread and built again when the process ended there', async () => {
+    await fill(await boot());
+    const { stateHash } = machine.node!;
+    await machine.node!.stop();
+    await endInOpen();
+    expect(await isMarked()).toBe(true);
+    const again = await boot();
+    expect(again.stateHash).toBe(stateHash);
+    expect(warnings).toEqual([
+      'the last start did not get through the applied metadata, which is built again',
+    ]);
+    await again.stop();
+    expect([store.opened, store.cleared, await isMarked()]).toEqual([0, true, false]);
+    // It holds everything again: a start without log and snapshots finds it, and misses them.
+    for (const path of [...(await machine.logFiles()), ...(await machine.snapshots())])
+      await machine.disk.unlink(path);
+    await expect(boot()).rejects.toMatchObject({ code: 'META_LOG_LOST' });
+  });
+
+  test('stays marked until it is cleared, so that no start reads it twice', async () => {
+    await fill(await boot());
+    await machine.node!.stop();
+    await endInOpen();
+    store.clear = () => new Promise(() => undefined);
+    void boot();
+    for (let turn = 0; turn < 50; turn++) await settle();
+    expect([store.opened, await isMarked()]).toEqual([0, true]);
+    machine.node = null;
+  });
+
+  test('is read nevertheless when log and snapshots do not hold all of it', async () => {
+    await fill(await boot(), 8);
+    const { stateHash } = machine.node!;
+    await machine.node!.stop();
+    const [first] = await machine.logFiles();
+    machine.disk.rot(first!, (4 * 4096 + 150) * 8);
+    await mark();
+    const again = await boot();
+    expect(again.stateHash).toBe(stateHash);
+    expect(store.opened).toBe(2);
+    expect(machine.errors).toEqual([
+      expect.stringMatching(/did not get through .*read again.*remove the folder `state`/),
+      'damaged metadata log, made good from its copy',
+    ]);
+    expect(await isMarked()).toBe(false);
+  });
+
+  test('is read nevertheless when log and snapshots are gone, which it alone can tell', async () => {
+    await fill(await boot());
+    await machine.node!.stop();
+    for (const path of await machine.logFiles()) await machine.disk.unlink(path);
+    await mark();
+    await expect(boot()).rejects.toMatchObject({ code: 'META_LOG_LOST' });
+  });
+
+  test('is no hindrance in a new folder', async () => {
+    await machine.disk.mkdir('data/meta');
+    await mark();
+    await fill(await boot());
+    expect(await isMarked()).toBe(false);
+  });
+});
+
 describe('rot', () => {
   /** A log in which a frame in the middle of the first file is damaged. */
   async function damaged(): Promise<{ stateHash: string; revision: number }> {

@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
 import type { Clock, Disk, JournalUuid, Lifecycle, Logger, Random, StateStore, Timer } from '@robustmq/core';
-import { assert, crc32c, RobustError } from '@robustmq/core';
+import { assert, crc32c, RobustError, silentLogger } from '@robustmq/core';
 import type {
   KernelErrorCode,
   Metadata,
@@ -23,12 +23,13 @@ import type { Checkpoint } from './store/checkpoint.ts';
 import { decodeCheckpoint, encodeCheckpoint } from './store/checkpoint.ts';
 import type { Base, RecoveryOutcome } from './store/recovery.ts';
 import { checkpointOf, replay } from './store/recovery.ts';
+import { ReadMarker } from './store/read-marker.ts';
 import type { SnapshotRef } from './store/snapshot-file.ts';
 import { SnapshotFolder } from './store/snapshot-folder.ts';
 
 export interface LocalMetadataOptions extends StateOptions {
   readonly disk: Disk;
-  /** Folder of its own: the log goes into `wal`, snapshots into `snapshots`. */
+  /** Folder of its own: the log goes into `wal`, snapshots into `snapshots`; `state.reading` is the store's marker. */
   readonly folder: string;
   /** Holds the applied state, so that a start need not replay much; may be empty or damaged. */
   readonly store: StateStore;
@@ -64,6 +65,7 @@ const retryFullMs = 10_000;
 export class LocalMetadata implements Metadata, Lifecycle {
   readonly #options: LocalMetadataOptions;
   readonly #snapshots: SnapshotFolder;
+  readonly #marker: ReadMarker;
   readonly #applied: AppliedStore;
   readonly #proposals = new Proposals();
   readonly #replica: Replica;
@@ -90,8 +92,9 @@ export class LocalMetadata implements Metadata, Lifecycle {
       folder: join(folder, 'snapshots'),
       logger,
     });
+    this.#marker = new ReadMarker(disk, join(folder, 'state.reading'));
     const onFatal = (error: unknown): void => this.#fail(error);
-    this.#applied = new AppliedStore({ store, stateOptions, clock, logger, onFatal });
+    this.#applied = new AppliedStore({ store, marker: this.#marker, stateOptions, clock, logger, onFatal });
   }
 
   get image(): MetadataImage {
@@ -192,10 +195,11 @@ export class LocalMetadata implements Metadata, Lifecycle {
   }
 
   async #recover(): Promise<void> {
+    const useStore = await this.#mayReadStore();
     const { wal, recovered } = await this.#openLog();
     this.#wal = wal;
     const checkpoint = checkpointOf(recovered, this.#options);
-    const base = await this.#chooseBase(checkpoint);
+    const base = await this.#chooseBase(checkpoint, useStore);
     const { state } = base;
     this.#replica.recover(state);
     if (base.from === 'store') this.#applied.follow(state, true);
@@ -215,6 +219,42 @@ export class LocalMetadata implements Metadata, Lifecycle {
     wal.release(this.#oldestNeeded);
     await wal.start();
     this.#durableGeneration = wal.generation;
+  }
+
+  /** False when the store is in doubt and can do without: reading it ended the last start, or that one was killed. */
+  async #mayReadStore(): Promise<boolean> {
+    if (!(await this.#marker.isFound())) return true;
+    const { logger, folder } = this.#options;
+    if (await this.#isWholeWithoutStore()) {
+      logger.warn(
+        { folder },
+        'the last start did not get through the applied metadata, which is built again',
+      );
+      return false;
+    }
+    logger.error(
+      { folder },
+      'the last start did not get through the applied metadata, and log and snapshots do not hold all of it: it is ' +
+        'read again. If this start ends here as well, remove the folder `state`: the next one says what is lost',
+    );
+    return true;
+  }
+
+  /** Whether snapshot and log make everything; asked by making it, since the log is read once for each opening. */
+  async #isWholeWithoutStore(): Promise<boolean> {
+    const { wal, recovered } = await this.#openLog();
+    try {
+      const base = await this.#chooseBase(checkpointOf(recovered, this.#options), false);
+      const quiet = { ...this.#options, logger: silentLogger, acceptLoss: false, replayed: () => undefined };
+      await replay({ ...quiet, folder: this.#logFolder, recovered, base });
+      // Nothing at all is what a new folder has, and one that lost its log: then the store alone knows which.
+      return base.state.index > 0;
+    } catch (error) {
+      if (error instanceof RobustError && error.code === 'META_LOG_LOST') return false;
+      throw error;
+    } finally {
+      await wal.stop();
+    }
   }
 
   get #logFolder(): string {
@@ -241,10 +281,10 @@ export class LocalMetadata implements Metadata, Lifecycle {
     });
   }
 
-  /** The newest verified state of snapshot and store; the empty one when there is neither. */
-  async #chooseBase(checkpoint: Checkpoint | null): Promise<Base> {
+  /** The newest verified state of snapshot and, if it is to be read, store; the empty one when there is neither. */
+  async #chooseBase(checkpoint: Checkpoint | null, useStore: boolean): Promise<Base> {
     const { logger, clusterId, defaultTopic } = this.#options;
-    const stored = await this.#applied.load();
+    const stored = useStore ? await this.#applied.load() : null;
     let snapshot = await this.#snapshots.newest();
     const named = checkpoint?.snapshot;
     if (snapshot !== null && named?.index === snapshot.index && named.hash !== snapshot.hash) {

@@ -1,19 +1,24 @@
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { JournalUuid, Logger, StateStore } from '@robustmq/core';
 import { silentLogger } from '@robustmq/core';
 import { openLevelStore, openNodeDisk } from '@robustmq/disk';
-import { MemoryStateStore, SimRandom, SimClock } from '@robustmq/sim';
+import { SimRandom, SimClock } from '@robustmq/sim';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LocalMetadata } from './local-metadata.ts';
 import { openLocalMetadata } from './local-metadata.ts';
 import { createTopic, registerJournal, startBroker, stateOptions } from './testing/commands.ts';
+import type { Flip, FlippedStart } from './testing/flip-fixture.ts';
+import { startFlipped } from './testing/flip-fixture.ts';
 
 /** `FLIP_STRIDE=1` flips a bit of every byte; in the suite only every so many bytes have their turn. */
 const stride = Number(process.env['FLIP_STRIDE'] ?? 499);
 const timeoutMs = process.env['FLIP_STRIDE'] === undefined ? 300_000 : 4 * 3_600_000;
 const fileBytes = 64 * 1024;
+const sizes = { fileBytes, maxBytes: 4 * fileBytes };
+/** What a start says that builds the store again because the one before did not get through it. */
+const rebuilt = 'the last start did not get through the applied metadata, which is built again';
 const pageBytes = 4096;
 /** Header and table of a frame with one item. */
 const frameHeadBytes = 72;
@@ -49,8 +54,7 @@ async function boot(folder: string, store: StateStore): Promise<LocalMetadata> {
     onFatal: (error) => {
       throw error as Error;
     },
-    fileBytes,
-    maxBytes: 4 * fileBytes,
+    ...sizes,
   });
   await node.start();
   return node;
@@ -107,25 +111,12 @@ function contentOf(path: string): Buffer | null {
   }
 }
 
-/** Starts on the files with one bit flipped: `repaired`, `refused`, or the state it has instead. */
-async function outcome(path: string, at: number, storeOf: (folder: string) => StateStore): Promise<string> {
-  const folder = join(root, 'flipped');
-  rmSync(folder, { recursive: true, force: true });
-  cpSync(join(root, 'whole'), folder, { recursive: true });
-  const bytes = readFileSync(join(folder, path));
-  bytes[at] = bytes[at]! ^ (1 << (at % 8));
-  writeFileSync(join(folder, path), bytes);
-  try {
-    const node = await boot(folder, storeOf(folder));
-    const { stateHash } = node;
-    await node.stop();
-    return stateHash === hashes.at(-1) ? 'repaired' : stateHash;
-  } catch (error) {
-    const { code, message } = error as Error & { code?: string };
-    expect(code, message).toBe('META_LOG_LOST');
-    expect(message).toMatch(/wal.*, position \d+;.*accept-loss/);
-    return 'refused';
-  }
+/** What the start came to: `repaired`, `refused`, or the state it has instead. */
+function outcomeOf({ stateHash, code, message }: FlippedStart): string {
+  if (stateHash !== undefined) return stateHash === hashes.at(-1) ? 'repaired' : stateHash;
+  expect(code, message).toBe('META_LOG_LOST');
+  expect(message).toMatch(/wal.*, position \d+;.*accept-loss/);
+  return 'refused';
 }
 
 /** Every `stride`th byte that was written, and in the log one in the head of each frame. */
@@ -136,32 +127,47 @@ function* positionsIn(path: string, usedBytes: number): Generator<number> {
     yield page * pageBytes + ((page * 13) % frameHeadBytes);
 }
 
-/** How often each outcome came, and how often it had to be reported and was, over the positions in the files that `wanted` takes. */
-async function flipEverywhere(
-  wanted: (path: string) => boolean,
-  storeOf: (folder: string) => StateStore,
-): Promise<{ outcomes: Map<string, number>; reported: number }> {
+/** How often each outcome came, and how often it had to be reported and was, over the flips. */
+async function startAll(
+  flips: readonly Flip[],
+  hasStore: boolean,
+): Promise<{ outcomes: Map<string, number>; reported: number; aborts: string[] }> {
   const outcomes = new Map<string, number>();
+  const aborts: string[] = [];
   let reported = 0;
+  const starts = await startFlipped({ root, hasStore, sizes }, flips);
+  for (const [number, start] of starts.entries()) {
+    const { path, at, bit } = flips[number]!;
+    const place = `${path}, byte ${at}, bit ${bit}`;
+    const found = outcomeOf(start);
+    // Damage to the last frame is taken for a torn write, by design (docs/storage.md 2.4), though its command was
+    // answered here: without a store nothing tells the two apart, and the command is gone without a report.
+    const torn = path === logEnd.path && at >= logEnd.position;
+    const allowed = ['repaired', torn ? hashes.at(-2) : 'refused'];
+    expect(allowed, place).toContain(found);
+    outcomes.set(found, (outcomes.get(found) ?? 0) + 1);
+    if (start.abort !== undefined) {
+      expect(start.reports, place).toContain(rebuilt);
+      aborts.push(`${place}: ${start.abort}`);
+    }
+    // What is made good is in the log of the process; a refusal says where the damage is.
+    const bytes = readFileSync(join(root, 'whole', path));
+    const needed = isInFrame(path, bytes, at) || path.startsWith('snapshots');
+    if (found !== 'repaired' || !needed) continue;
+    expect(start.reports, place).not.toEqual([]);
+    reported++;
+  }
+  return { outcomes, reported, aborts };
+}
+
+/** One bit in each place of the files that `wanted` takes. */
+function flipsIn(wanted: (path: string) => boolean): Flip[] {
+  const flips: Flip[] = [];
   for (const { path, usedBytes } of files) {
     if (!wanted(path)) continue;
-    for (const at of positionsIn(path, usedBytes)) {
-      const found = await outcome(path, at, storeOf);
-      // Damage to the last frame is taken for a torn write, by design (docs/storage.md 2.4), though its command was
-      // answered here: without a store nothing tells the two apart, and the command is gone without a report.
-      const torn = path === logEnd.path && at >= logEnd.position;
-      const allowed = ['repaired', torn ? hashes.at(-2) : 'refused'];
-      expect(allowed, `${path}, byte ${at}`).toContain(found);
-      outcomes.set(found, (outcomes.get(found) ?? 0) + 1);
-      // What is made good is in the log of the process; a refusal says where the damage is.
-      const bytes = readFileSync(join(root, 'whole', path));
-      const needed = isInFrame(path, bytes, at) || path.startsWith('snapshots');
-      if (found !== 'repaired' || !needed) continue;
-      expect(reports, `${path}, byte ${at}`).not.toEqual([]);
-      reported++;
-    }
+    for (const at of positionsIn(path, usedBytes)) flips.push({ path, at, bit: at % 8 });
   }
-  return { outcomes, reported };
+  return flips;
 }
 
 beforeAll(async () => {
@@ -186,9 +192,9 @@ describe('storage 2.6: one bit flipped anywhere in the files of metadata', () =>
   it(
     'is repaired from the store, as is the store from the log, and reported where the log or a snapshot was hit',
     async () => {
-      const { outcomes, reported } = await flipEverywhere(
-        () => true,
-        (folder) => openLevelStore(join(folder, 'state'), disk),
+      const { outcomes, reported } = await startAll(
+        flipsIn(() => true),
+        true,
       );
       expect([...outcomes.keys()]).toEqual(['repaired']);
       expect(reported).toBeGreaterThan(5);
@@ -199,13 +205,29 @@ describe('storage 2.6: one bit flipped anywhere in the files of metadata', () =>
   it(
     'without a store is repaired from the snapshot and reported, or the start is refused with file and position',
     async () => {
-      const { outcomes, reported } = await flipEverywhere(
-        (path) => !path.startsWith('state'),
-        () => new MemoryStateStore(),
+      const { outcomes, reported } = await startAll(
+        flipsIn((path) => !path.startsWith('state')),
+        false,
       );
       expect(outcomes.get('repaired')).toBeGreaterThan(0);
       expect(reported).toBeGreaterThan(0);
       expect(outcomes.get('refused')).toBeGreaterThan(0);
+    },
+    timeoutMs,
+  );
+
+  it(
+    'is repaired as well where LevelDB ends the process, by the start after that one',
+    async () => {
+      const flips: Flip[] = [];
+      for (const { path } of files) {
+        if (!path.endsWith('.ldb')) continue;
+        for (let at = 0; at < 8; at++) for (let bit = 0; bit < 8; bit++) flips.push({ path, at, bit });
+      }
+      const { outcomes, aborts } = await startAll(flips, true);
+      expect([...outcomes.keys()]).toEqual(['repaired']);
+      expect(aborts).not.toEqual([]);
+      for (const abort of aborts) expect(abort).toMatch(/SIGABRT.*Assertion/s);
     },
     timeoutMs,
   );

@@ -3,9 +3,11 @@ import { ByteReader, ByteWriter, RobustError } from '@robustmq/core';
 import type { MetaErrorCode } from '../errors.ts';
 import type { StateOptions, Transition } from '../state/metadata-state.ts';
 import { MetadataState } from '../state/metadata-state.ts';
+import type { ReadMarker } from './read-marker.ts';
 
 export interface AppliedStoreOptions {
   readonly store: StateStore;
+  readonly marker: ReadMarker;
   readonly stateOptions: StateOptions;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -36,12 +38,18 @@ export class AppliedStore {
     this.#options = options;
   }
 
-  /** Opens the store and returns the state it holds, or null when there is none that can be trusted. */
+  /**
+   * Opens the store and returns the state it holds, or null when there is none that can be trusted. The marker then
+   * stands until the store is cleared: who could not read it once does not try again.
+   */
   async load(): Promise<MetadataState | null> {
-    const { store, logger } = this.#options;
+    const { store, marker, logger } = this.#options;
     try {
+      await marker.set();
       await store.open();
-      return await this.#read();
+      const state = await this.#read();
+      await marker.remove();
+      return state;
     } catch (error) {
       logger.warn({ error }, 'the applied metadata is not usable and will be rebuilt');
       return null;
@@ -115,12 +123,13 @@ export class AppliedStore {
 
   /** Everything at once is never atomic: the store names an index only when all pairs are there. */
   async #rebuild(state: MetadataState): Promise<void> {
-    const { store } = this.#options;
+    const { store, marker } = this.#options;
     const applied = this.#appliedChange(state);
     const pairs = state.pairs();
     this.#waiting.clear();
     let batch: StateChange[] = [];
     await store.clear();
+    await marker.remove();
     for (const [key, value] of pairs) {
       batch.push({ key, value });
       if (batch.length < rebuildBatchPairs) continue;
