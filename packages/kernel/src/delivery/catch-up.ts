@@ -12,9 +12,12 @@ import type { Dispatcher } from './dispatcher.ts';
 import { Scan } from './scan.ts';
 import type { ScanStep } from './scan.ts';
 import { ScanPace } from './scan-pace.ts';
-import { wantedBlocks } from './wanted-blocks.ts';
+import { wantedTokens } from './wanted-tokens.ts';
 
 const blockBytes = 256 * 1024;
+
+/** Who is so many records behind has much to read: a few blocks of small messages at least. */
+const farRecords = 10_000;
 
 /** Pause after a shard could not be read. */
 const retryMs = 1000;
@@ -36,6 +39,8 @@ export class CatchUp {
   readonly #modules: CatchUpModules;
   readonly #scans = new Map<ShardId, Scan>();
   readonly #pace: ScanPace;
+  /** Those that were added before, who come again when they have room. */
+  readonly #known = new WeakSet<CatchUpReader>();
   #stopped = false;
 
   constructor(modules: CatchUpModules) {
@@ -59,7 +64,16 @@ export class CatchUp {
       this.#scans.set(shard, scan);
     }
     scan.add(reader);
+    this.#welcome(shard, reader);
     if (!scan.running) void this.#run(shard, scan);
+  }
+
+  /** One that is new and far behind is seldom alone: a whole fleet may come back with it. */
+  #welcome(shard: ShardId, reader: CatchUpReader): void {
+    if (this.#known.has(reader)) return;
+    this.#known.add(reader);
+    const live = this.#modules.dispatcher.routedTo(shard);
+    if (live !== undefined && live - reader.next >= farRecords) this.#pace.came(reader.subscriber);
   }
 
   /** Takes a reader out: its session is gone, or has no room. */
@@ -77,14 +91,13 @@ export class CatchUp {
     this.#pace.begin();
     try {
       const view = new DecodedBatch();
-      while (scan.size > 0) {
+      for (await this.#pace.rest(); scan.size > 0; await this.#pace.rest()) {
         const shard = await this.#modules.openShard(id);
         const goesOn = this.#pace.share();
         while (goesOn() && this.#join(shard, scan)) {
           const later = this.#block(shard, scan, view);
           if (later !== null) await later;
         }
-        if (scan.size > 0) await this.#pace.rest();
       }
     } catch (error) {
       if (this.#stopped) return;
@@ -128,7 +141,7 @@ export class CatchUp {
   #block(shard: Shard, scan: Scan, view: DecodedBatch): Promise<void> | null {
     const { dispatcher, defaultTopic } = this.#modules;
     const limit = dispatcher.routedTo(shard.id) ?? shard.highWatermark;
-    const step = scan.next(limit, (reader) => wantedBlocks(shard.topic, reader.filters, { defaultTopic }));
+    const step = scan.next(limit, (reader) => wantedTokens(shard.topic, reader.filters, { defaultTopic }));
     const options = {
       maxBytes: blockBytes,
       limit: step.limit,
