@@ -254,22 +254,23 @@ describe('storage 3.6: readers that are behind', () => {
 
   it('by thousands with much to read, coming one by one, are waited for: one pass over the log serves them', async () => {
     const stage = new Stage();
-    for (let block = 0; block < 50; block++) stage.log.append(Array.from({ length: 200 }, () => 'c'));
-    stage.log.append(['a/x']);
+    const block = ['a/x', ...Array.from({ length: 99 }, () => 'c')];
+    for (let blocks = 0; blocks < 200; blocks++) stage.log.append(block);
     const readers: TestReader[] = [];
     for (let count = 0; count < 1000; count++) {
       readers.push(stage.reader(['t/a/x'], 0).start());
       if (count % 4 === 0) await turn();
     }
     await Promise.all(readers.map((reader) => reader.done));
-    for (const reader of readers) expect(reader.got).toEqual([10_000]);
-    expect(stage.log.reads).toBeLessThan(20);
+    for (const reader of readers) expect(reader.got.length).toBe(200);
+    // The first of them had 64 blocks already, at most.
+    expect(stage.log.reads).toBeLessThan(300);
   });
 
   it('one after the other without end are not waited for longer than a second', async () => {
     const stage = new Stage();
-    stage.log.append(Array.from({ length: 10_000 }, () => 'c'));
-    stage.log.append(['a/x']);
+    for (let blocks = 0; blocks < 200; blocks++)
+      stage.log.append(['a/x', ...Array.from({ length: 99 }, () => 'c')]);
     const start = performance.now();
     const first = stage.reader(['t/a/x'], 0).start();
     let served = 0;
@@ -280,7 +281,7 @@ describe('storage 3.6: readers that are behind', () => {
     }
     expect(served).toBeGreaterThan(0);
     expect(served).toBeLessThan(5000);
-    expect(first.got).toEqual([10_000]);
+    expect(first.got.length).toBe(200);
   });
 
   it('from far behind do not stop those ahead, nor wait for them', async () => {

@@ -64,16 +64,18 @@ export class CatchUp {
       this.#scans.set(shard, scan);
     }
     scan.add(reader);
-    this.#welcome(shard, reader);
-    if (!scan.running) void this.#run(shard, scan);
+    const isFar = this.#welcome(shard, reader);
+    if (!scan.running) void this.#run(shard, scan, isFar);
   }
 
   /** One that is new and far behind is seldom alone: a whole fleet may come back with it. */
-  #welcome(shard: ShardId, reader: CatchUpReader): void {
-    if (this.#known.has(reader)) return;
+  #welcome(shard: ShardId, reader: CatchUpReader): boolean {
+    if (this.#known.has(reader)) return false;
     this.#known.add(reader);
     const live = this.#modules.dispatcher.routedTo(shard);
-    if (live !== undefined && live - reader.next >= farRecords) this.#pace.came(reader.subscriber);
+    const isFar = live !== undefined && live - reader.next >= farRecords;
+    if (isFar) this.#pace.came(reader.subscriber);
+    return isFar;
   }
 
   /** Takes a reader out: its session is gone, or has no room. */
@@ -86,18 +88,20 @@ export class CatchUp {
     for (const scan of this.#scans.values()) scan.clear();
   }
 
-  async #run(id: ShardId, scan: Scan): Promise<void> {
+  async #run(id: ShardId, scan: Scan, expectsMore = false): Promise<void> {
     scan.running = true;
     this.#pace.begin();
     try {
+      if (expectsMore) await this.#pace.rest();
       const view = new DecodedBatch();
-      for (await this.#pace.rest(); scan.size > 0; await this.#pace.rest()) {
+      while (scan.size > 0) {
         const shard = await this.#modules.openShard(id);
         const goesOn = this.#pace.share();
         while (goesOn() && this.#join(shard, scan)) {
           const later = this.#block(shard, scan, view);
           if (later !== null) await later;
         }
+        if (scan.size > 0) await this.#pace.rest();
       }
     } catch (error) {
       if (this.#stopped) return;
