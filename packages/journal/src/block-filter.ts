@@ -10,6 +10,7 @@ export const blockFilterBytesMax = 16 * 1024;
 const bitsPerToken = 10;
 const wordsPerBucket = 8;
 const wordsMax = blockFilterBytesMax / 4;
+const recentPlaces = 512;
 const tokensMax = (blockFilterBytesMax * 8) / bitsPerToken;
 
 /** Odd multipliers, one for each word of a bucket. */
@@ -28,9 +29,18 @@ const multipliers = Int32Array.of(
 export class BlockFilterBuilder {
   readonly #words = new Uint32Array(wordsMax);
   #tokens = 0;
+  /** What was added lately, at the place of its low bits: most levels of a key are those of the key before. */
+  readonly #recent = new Uint32Array(recentPlaces);
 
-  /** About 10 ns; `bench` watches the whole sweep. */
+  constructor() {
+    this.#forgetRecent();
+  }
+
+  /** About 10 ns, less for what was added lately; `bench` watches the whole sweep. */
   add(token: number): void {
+    const place = token & (recentPlaces - 1);
+    if (this.#recent[place] === token) return;
+    this.#recent[place] = token;
     const words = this.#words;
     const at = bucketOf(token, wordsMax / wordsPerBucket) * wordsPerBucket;
     let fresh = 0;
@@ -65,8 +75,16 @@ export class BlockFilterBuilder {
   }
 
   reset(): void {
-    if (this.#tokens > 0) this.#words.fill(0);
+    if (this.#tokens > 0) {
+      this.#words.fill(0);
+      this.#forgetRecent();
+    }
     this.#tokens = 0;
+  }
+
+  /** Each place gets a token that belongs to another. */
+  #forgetRecent(): void {
+    for (let place = 0; place < recentPlaces; place++) this.#recent[place] = place + 1;
   }
 
   #folded(tokens: number): Uint32Array {

@@ -1,6 +1,6 @@
 import { RobustError } from '@robustmq/core';
 import type { Offset, ShardId } from '@robustmq/core';
-import { wantedBlocks } from './delivery/wanted-blocks.ts';
+import { wantedTokens } from './delivery/wanted-tokens.ts';
 import type { KernelErrorCode } from './errors.ts';
 import type { WaitingReader } from './folds/fold-kind.ts';
 import type { Folds } from './folds/folds.ts';
@@ -79,8 +79,9 @@ export class WaitingReaders {
     const filters = reader.filters
       .map(({ filter }) => filter)
       .filter((filter) => filterMayMatchTopic(filter, topic, defaultTopic));
-    const filter = wantedBlocks(topic, filters, { defaultTopic });
-    if (filter === null) return from;
+    const wanted = wantedTokens(topic, filters, { defaultTopic });
+    if (wanted === null) return from;
+    const filter = wanted.map(({ tokens }) => tokens);
     const shard = await openShard(id);
     // It lost something already, and is told when it comes back.
     if (from < shard.startOffset) return from;

@@ -115,7 +115,7 @@ export class MqttAdapter implements Lifecycle {
       gates: this.#modules.gates ?? openGates,
       limits: { ...this.#limits, packetBytesMax },
       counters: this.counters,
-      flusher: new Flusher(),
+      flusher: new Flusher(clock),
       timers: new Timers(clock),
       topicCache: new TopicCache(4096),
       delivery,

@@ -12,9 +12,12 @@ import type { Dispatcher } from './dispatcher.ts';
 import { Scan } from './scan.ts';
 import type { ScanStep } from './scan.ts';
 import { ScanPace } from './scan-pace.ts';
-import { wantedBlocks } from './wanted-blocks.ts';
+import { wantedTokens } from './wanted-tokens.ts';
 
 const blockBytes = 256 * 1024;
+
+/** Who is so many records behind has much to read: a few blocks of small messages at least. */
+const farRecords = 10_000;
 
 /** Pause after a shard could not be read. */
 const retryMs = 1000;
@@ -36,6 +39,8 @@ export class CatchUp {
   readonly #modules: CatchUpModules;
   readonly #scans = new Map<ShardId, Scan>();
   readonly #pace: ScanPace;
+  /** Those that were added before, who come again when they have room. */
+  readonly #known = new WeakSet<CatchUpReader>();
   #stopped = false;
 
   constructor(modules: CatchUpModules) {
@@ -59,7 +64,18 @@ export class CatchUp {
       this.#scans.set(shard, scan);
     }
     scan.add(reader);
-    if (!scan.running) void this.#run(shard, scan);
+    const isFar = this.#welcome(shard, reader);
+    if (!scan.running) void this.#run(shard, scan, isFar);
+  }
+
+  /** One that is new and far behind is seldom alone: a whole fleet may come back with it. */
+  #welcome(shard: ShardId, reader: CatchUpReader): boolean {
+    if (this.#known.has(reader)) return false;
+    this.#known.add(reader);
+    const live = this.#modules.dispatcher.routedTo(shard);
+    const isFar = live !== undefined && live - reader.next >= farRecords;
+    if (isFar) this.#pace.came(reader.subscriber);
+    return isFar;
   }
 
   /** Takes a reader out: its session is gone, or has no room. */
@@ -72,10 +88,11 @@ export class CatchUp {
     for (const scan of this.#scans.values()) scan.clear();
   }
 
-  async #run(id: ShardId, scan: Scan): Promise<void> {
+  async #run(id: ShardId, scan: Scan, expectsMore = false): Promise<void> {
     scan.running = true;
     this.#pace.begin();
     try {
+      if (expectsMore) await this.#pace.rest();
       const view = new DecodedBatch();
       while (scan.size > 0) {
         const shard = await this.#modules.openShard(id);
@@ -128,7 +145,7 @@ export class CatchUp {
   #block(shard: Shard, scan: Scan, view: DecodedBatch): Promise<void> | null {
     const { dispatcher, defaultTopic } = this.#modules;
     const limit = dispatcher.routedTo(shard.id) ?? shard.highWatermark;
-    const step = scan.next(limit, (reader) => wantedBlocks(shard.topic, reader.filters, { defaultTopic }));
+    const step = scan.next(limit, (reader) => wantedTokens(shard.topic, reader.filters, { defaultTopic }));
     const options = {
       maxBytes: blockBytes,
       limit: step.limit,

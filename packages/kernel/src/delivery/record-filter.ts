@@ -1,61 +1,84 @@
-import { bareToken, keyTokens, shownTokens } from '../names/tokens.ts';
-import type { TokenSink } from '../names/tokens.ts';
-import type { BlockFilter } from '../ports/journal-client.ts';
+import { isBare, levelToken, tokenPlace, wholeToken } from '../names/tokens.ts';
+import type { FilterTokens } from '../names/tokens.ts';
 
-/** Bits for each alternative: few strangers pass, and thousands of alternatives stay in the processor's cache. */
-const bitsPerAlternative = 32;
-const bitsMin = 1024;
-const bitsMax = 1024 * 1024;
+/** Places for each token, at least: most questions then end at an empty one. */
+const slotsPerToken = 4;
+const slotsMin = 64;
 /** Uses of tokens are counted in so many places; some share one. */
 const usePlaces = 4096;
+const slash = 0x2f;
 
 /**
  * Asks single records what a `BlockFilter` asks blocks: most records of a block that must be read concern nobody, and
- * this finds out without making a name of each. Costs a hash for each level of a key and allocates nothing; watched by
- * the `bench` rows `offline-one` and `offline-thousand`.
+ * this finds out without making a name of each. Costs a hash for each part of a key that a filter asks for and
+ * allocates nothing; watched by the `bench` rows `offline-one` and `offline-thousand`.
  */
-export class RecordFilter implements TokenSink {
-  readonly #bits: Uint32Array;
+export class RecordFilter {
+  /** The tokens; 0 is an empty place. */
+  readonly #slots: Uint32Array;
   readonly #mask: number;
   #asksBare = false;
-  #hit = false;
+  #asksWhole = false;
+  /** Levels that somebody asks for have a 1. */
+  readonly #levels: Uint8Array;
 
-  constructor(alternatives: BlockFilter) {
-    let bits = bitsMin;
-    while (bits < bitsMax && bits < alternatives.length * bitsPerAlternative) bits *= 2;
-    this.#bits = new Uint32Array(bits / 32);
-    this.#mask = bits - 1;
+  constructor(alternatives: readonly FilterTokens[]) {
+    let slots = slotsMin;
+    while (slots < alternatives.length * slotsPerToken) slots *= 2;
+    this.#slots = new Uint32Array(slots);
+    this.#mask = slots - 1;
     const uses = new Uint16Array(usePlaces);
-    for (const tokens of alternatives) for (const token of tokens) uses[token % usePlaces]!++;
-    for (const tokens of alternatives) {
-      const token = rarest(tokens, uses);
-      this.#asksBare ||= token === bareToken;
-      this.#set(token);
+    for (const { tokens } of alternatives) for (const token of tokens) uses[token % usePlaces]!++;
+    const levels: number[] = [];
+    for (const { tokens, places } of alternatives) {
+      const at = rarest(tokens, uses);
+      const place = places[at]!;
+      if (place === tokenPlace.whole) this.#asksWhole = true;
+      else if (place === tokenPlace.bare) this.#asksBare = true;
+      else if (place !== tokenPlace.nowhere) levels[place] = 1;
+      if (place >= 0 || place === tokenPlace.whole) this.#add(tokens[at]!);
     }
+    this.#levels = Uint8Array.from(levels);
   }
 
   /** False: no alternative can match the record with the key `key[start, end)`, `start` -1 for the null key. */
   mayMatch(key: Uint8Array, start: number, end: number): boolean {
-    this.#hit = false;
-    if (this.#asksBare) keyTokens(key, start, end, this);
-    else if (start >= 0) shownTokens(key, start, end, this);
-    return this.#hit;
+    if (this.#asksBare && isBare(key, start, end)) return true;
+    if (start < 0) return false;
+    if (this.#asksWhole && this.#holds(wholeToken(key, start, end))) return true;
+    const levels = this.#levels;
+    let level = 0;
+    let levelStart = start;
+    for (let at = start; at <= end && level < levels.length; at++) {
+      if (at < end && key[at] !== slash) continue;
+      if (levels[level] !== 0 && this.#holds(levelToken(key, levelStart, at, level))) return true;
+      levelStart = at + 1;
+      level++;
+    }
+    return false;
   }
 
-  add(token: number): void {
-    const bit = token & this.#mask;
-    if ((this.#bits[bit >>> 5]! & (1 << (bit & 31))) !== 0) this.#hit = true;
+  #holds(token: number): boolean {
+    const slots = this.#slots;
+    for (let at = token & this.#mask; ; at = (at + 1) & this.#mask) {
+      const found = slots[at]!;
+      if (found === token) return true;
+      if (found === 0) return token === 0;
+    }
   }
 
-  #set(token: number): void {
-    const bit = token & this.#mask;
-    this.#bits[bit >>> 5] = this.#bits[bit >>> 5]! | (1 << (bit & 31));
+  #add(token: number): void {
+    let at = token & this.#mask;
+    while (this.#slots[at] !== 0 && this.#slots[at] !== token) at = (at + 1) & this.#mask;
+    this.#slots[at] = token;
   }
 }
 
 /** A record that matches has every token of an alternative, so one is enough: what fewest share; of these the last. */
 function rarest(tokens: Uint32Array, uses: Uint16Array): number {
-  let found = tokens[0]!;
-  for (const token of tokens) if (uses[token % usePlaces]! <= uses[found % usePlaces]!) found = token;
+  let found = 0;
+  for (let at = 1; at < tokens.length; at++) {
+    if (uses[tokens[at]! % usePlaces]! <= uses[tokens[found]! % usePlaces]!) found = at;
+  }
   return found;
 }

@@ -1,8 +1,12 @@
 import type { Offset } from '@robustmq/core';
+import type { FilterTokens } from '../names/tokens.ts';
 import type { BlockFilter } from '../ports/journal-client.ts';
 import type { CatchUpReader } from './delivery-port.ts';
 import { RecordFilter } from './record-filter.ts';
-import { alternativesMax } from './wanted-blocks.ts';
+import { alternativesMax } from './wanted-tokens.ts';
+
+/** A group that begins behind gets so many blocks before it takes turns: it soon meets one that began a little earlier. */
+const leadMax = 64;
 
 interface Group {
   /** Its readers are those whose next offset lies from here up to the group ahead. */
@@ -26,11 +30,11 @@ export interface ScanStep {
 }
 
 /** What lets a reader skip blocks; null when it wants any. */
-export type TokensOf = (reader: CatchUpReader) => BlockFilter | null;
+export type TokensOf = (reader: CatchUpReader) => readonly FilterTokens[] | null;
 
 /**
  * The readers that are behind on one shard, and the order in which its blocks are read for them. At most two groups
- * go through the log, a block each in turn, and become one where they meet. Who comes later with a lower offset waits
+ * go through the log, as many blocks each, and become one where they meet. Who comes later with a lower offset waits
  * until a group ends: thousands that come one by one are served by a few passes, and none waits for more than one.
  */
 export class Scan {
@@ -38,10 +42,12 @@ export class Scan {
   /** Those that came while a block was being read: they join before the next, as this one may have passed them. */
   readonly joining = new Map<object, CatchUpReader>();
   running = false;
-  readonly #tokens = new Map<CatchUpReader, BlockFilter | null>();
+  readonly #tokens = new Map<CatchUpReader, readonly FilterTokens[] | null>();
   readonly #front: Group = { from: 0, size: 0, wanted: undefined };
   readonly #back: Group = { from: 0, size: 0, wanted: undefined };
   #turnOfBack = false;
+  /** By how many blocks the group in front had more than the other, as far as it counts. */
+  #lead = 0;
 
   get size(): number {
     return this.readers.size + this.joining.size;
@@ -83,7 +89,8 @@ export class Scan {
     this.#place();
     const front = this.#front;
     const back = this.#back;
-    this.#turnOfBack = !this.#turnOfBack && back.size > 0;
+    this.#turnOfBack = this.#lead > 0 && back.size > 0;
+    this.#lead = this.#turnOfBack ? this.#lead - 1 : Math.min(this.#lead + 1, leadMax);
     if (this.#turnOfBack) return this.#step(back, Math.min(limit, front.from), tokensOf);
     return this.#step(front, limit, tokensOf);
   }
@@ -127,7 +134,7 @@ export class Scan {
   }
 
   #wanted(from: Offset, limit: Offset, tokensOf: TokensOf): Wanted | null {
-    const blocks: Uint32Array[] = [];
+    const alternatives: FilterTokens[] = [];
     for (const reader of this.readers.values()) {
       if (reader.next < from || reader.next >= limit) continue;
       let tokens = this.#tokens.get(reader);
@@ -135,10 +142,10 @@ export class Scan {
         tokens = tokensOf(reader);
         this.#tokens.set(reader, tokens);
       }
-      if (tokens === null || blocks.length + tokens.length > alternativesMax) return null;
-      for (const each of tokens) blocks.push(each);
+      if (tokens === null || alternatives.length + tokens.length > alternativesMax) return null;
+      for (const each of tokens) alternatives.push(each);
     }
-    return { blocks, records: new RecordFilter(blocks) };
+    return { blocks: alternatives.map(({ tokens }) => tokens), records: new RecordFilter(alternatives) };
   }
 
   #changed(): void {

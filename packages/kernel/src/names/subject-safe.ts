@@ -48,7 +48,7 @@ export function levelsOf(name: string): number {
 
 /**
  * Whether the key `bytes[start, end)` can stand in a subject with `prefixBytes` bytes and `prefixLevels` levels before
- * it: safe, no wildcard, within the limits. An empty key can. One pass, no allocation.
+ * it: safe, no wildcard, within the limits. An empty key can. One pass where all is ASCII, no allocation.
  */
 export function isSubjectKey(
   bytes: Uint8Array,
@@ -58,12 +58,14 @@ export function isSubjectKey(
 ): boolean {
   if (prefix.bytes + end - start > subjectBytesMax) return false;
   let levels = prefix.levels + 1;
+  let seen = 0;
   for (let at = start; at < end; at++) {
     const byte = bytes[at] as number;
-    if (byte === plus || byte === hash) return false;
+    if (byte < 0x20 || byte === plus || byte === hash || byte === 0x7f) return false;
     if (byte === slash) levels++;
+    seen |= byte;
   }
-  return levels <= subjectLevelsMax && isSafeRange(bytes, start, end, subjectBytesMax);
+  return levels <= subjectLevelsMax && (seen < 0x80 || isSafeRange(bytes, start, end, subjectBytesMax));
 }
 
 /** UTF-8 length of a safe string, -1 when it is not safe. */

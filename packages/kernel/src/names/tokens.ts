@@ -33,22 +33,43 @@ export interface TokenSink {
  * over the key's bytes per level and one over all of it.
  */
 export function keyTokens(key: Uint8Array, start: number, end: number, out: TokenSink): void {
-  // Judged for the longest topic name, so a key is marked too often rather than too rarely.
-  if (start < 0 || !isSubjectKey(key, start, end, longestPrefix)) out.add(bareToken);
-  if (start >= 0) shownTokens(key, start, end, out);
-}
-
-/** The tokens of a key that is not null, but for the mark that it does not show, which takes longest to find. */
-export function shownTokens(key: Uint8Array, start: number, end: number, out: TokenSink): void {
-  out.add(murmur3(key, start, end, wholeSeed));
+  if (isBare(key, start, end)) out.add(bareToken);
+  if (start < 0) return;
+  out.add(wholeToken(key, start, end));
   let level = 0;
   let levelStart = start;
   for (let at = start; at <= end && level < subjectLevelsMax; at++) {
     if (at < end && key[at] !== slash) continue;
-    out.add(murmur3(key, levelStart, at, levelSeed + level));
+    out.add(levelToken(key, levelStart, at, level));
     levelStart = at + 1;
     level++;
   }
+}
+
+/** Whether the mark of keys that do not show is among the tokens of this one. Takes longer than all others together. */
+export function isBare(key: Uint8Array, start: number, end: number): boolean {
+  // Judged for the longest topic name, so a key is marked too often rather than too rarely.
+  return start < 0 || !isSubjectKey(key, start, end, longestPrefix);
+}
+
+/** The token of a whole key, which is not null. */
+export function wholeToken(key: Uint8Array, start: number, end: number): number {
+  return murmur3(key, start, end, wholeSeed);
+}
+
+/** The token of the bytes `key[start, end)` between two slashes. */
+export function levelToken(key: Uint8Array, start: number, end: number, level: number): number {
+  return murmur3(key, start, end, levelSeed + level);
+}
+
+/** Where keys have a token, if it is not a level of them, which is its index. */
+export const tokenPlace = { whole: -1, bare: -2, nowhere: -3 } as const;
+
+/** What a subject filter asks for; there is at least one. */
+export interface FilterTokens {
+  readonly tokens: Uint32Array;
+  /** Of each token: the level, or one of `tokenPlace`. */
+  readonly places: readonly number[];
 }
 
 /**
@@ -59,28 +80,35 @@ export function filterTokens(
   topic: { readonly name: string },
   filter: string,
   options: { readonly defaultTopic: string },
-): Uint32Array | null {
+): FilterTokens | null {
   const levels = filter.split('/');
   if (topic.name === options.defaultTopic) return levelTokens(levels);
   const first = levels[0] as string;
   if (first === '#') return null;
-  if (first !== '+' && first !== topic.name) return Uint32Array.of(neverToken);
+  if (first !== '+' && first !== topic.name) return oneToken(neverToken, tokenPlace.nowhere);
   // The filter's end is the topic's name: records that show no key.
-  if (levels.length === 1) return Uint32Array.of(bareToken);
+  if (levels.length === 1) return oneToken(bareToken, tokenPlace.bare);
   return levelTokens(levels.slice(1));
 }
 
 /** Tokens of a filter over keys. */
-function levelTokens(levels: readonly string[]): Uint32Array | null {
+function levelTokens(levels: readonly string[]): FilterTokens | null {
   if (!levels.includes('+') && levels[levels.length - 1] !== '#') {
-    return Uint32Array.of(hashText(levels.join('/'), wholeSeed));
+    return oneToken(hashText(levels.join('/'), wholeSeed), tokenPlace.whole);
   }
   const tokens: number[] = [];
+  const places: number[] = [];
   for (let index = 0; index < levels.length; index++) {
     const level = levels[index] as string;
-    if (level !== '+' && level !== '#') tokens.push(hashText(level, levelSeed + index));
+    if (level === '+' || level === '#') continue;
+    tokens.push(hashText(level, levelSeed + index));
+    places.push(index);
   }
-  return tokens.length === 0 ? null : Uint32Array.from(tokens);
+  return tokens.length === 0 ? null : { tokens: Uint32Array.from(tokens), places };
+}
+
+function oneToken(token: number, place: number): FilterTokens {
+  return { tokens: Uint32Array.of(token), places: [place] };
 }
 
 function hashText(text: string, seed: number): number {

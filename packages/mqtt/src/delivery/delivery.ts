@@ -102,7 +102,14 @@ export class Delivery implements DeliveryPort {
     const message = this.#read(batch, row);
     this.#now = this.#modules.now();
     this.#at(batch.shard, offset, plan.receivers.length > 1);
-    return message.guarantee === 0 || this.#send(counted);
+    if (message.guarantee === 0) return true;
+    const { flusher } = session.context;
+    flusher.gathers = true;
+    try {
+      return this.#send(counted);
+    } finally {
+      flusher.gathers = false;
+    }
   }
 
   #at(shard: ShardId, offset: Offset, shared: boolean): void {

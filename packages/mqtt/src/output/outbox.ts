@@ -1,5 +1,6 @@
 import type { Transport } from '../transport/transport.ts';
 import type { Flusher } from './flusher.ts';
+import { smallSlabBytes } from './slab-pool.ts';
 
 /** Up to this many bytes copying is cheaper than one more part of a gathered write. */
 export const copyBytesMax = 8 * 1024;
@@ -30,6 +31,8 @@ export class Outbox {
   used = 0;
   /** Bytes that wait for the flush. */
   pendingBytes = 0;
+  /** Whether all that waits can do so for a moment. */
+  gathering = false;
   #writtenBytes = 0;
   /** What the last turn sent: the next one is likely to be like it. */
   #turnBytes = 0;
@@ -103,6 +106,7 @@ export class Outbox {
   /** Writes everything of this turn. */
   flush(): void {
     this.#dirty = false;
+    this.gathering = false;
     this.#cut();
     const parts = this.#parts;
     const slab = this.slab;
@@ -136,13 +140,25 @@ export class Outbox {
     this.#slabs = [];
     this.#parts = [];
     this.pendingBytes = 0;
+    this.gathering = false;
     this.#transport = nowhere;
     this.#bound = unbound;
   }
 
+  /** What was gathered goes out with this turn. */
+  hurry(): void {
+    if (this.gathering && !this.#dirty) this.#markDirty();
+  }
+
   #markDirty(): void {
+    const flusher = this.#flusher;
+    if (flusher.gathers && this.pendingBytes < smallSlabBytes / 2) {
+      if (this.gathering) return;
+      this.gathering = flusher.gather(this);
+      if (this.gathering) return;
+    }
     this.#dirty = true;
-    this.#flusher.add(this);
+    flusher.add(this);
   }
 
   #closeSlab(): void {

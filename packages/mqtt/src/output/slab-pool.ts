@@ -4,7 +4,7 @@ export const slabBytes = 64 * 1024;
 export const smallSlabBytes = 4 * 1024;
 /** Free slabs of either kind, together 8 MiB. */
 const pooledMax = 64;
-const smallPooledMax = 1024;
+export const smallPooledMax = 1024;
 
 /** Buffers that connections fill during a turn; an idle connection holds none. */
 export class SlabPool {

@@ -22,7 +22,10 @@ export class Backlog implements CatchUpReader {
 
   take(batch: DeliveryBatch, row: number, match: Match): boolean {
     const taken = this.subscriber.catchUp(batch, row, match);
-    if (!taken) this.reading = false;
+    if (!taken) {
+      this.reading = false;
+      this.subscriber.connection.outbox.hurry();
+    }
     return taken;
   }
 

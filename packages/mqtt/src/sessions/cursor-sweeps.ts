@@ -6,6 +6,10 @@ import type { SessionShard } from './session-state.ts';
 import type { Session } from './session.ts';
 
 const laggingMs = 250;
+/** Where many are behind, their cursors take no more than this share of the time, */
+const laggingShare = 1 / 32;
+/** but are written at least this often, ms. */
+const laggingMsMax = 2500;
 const floorMs = 10_000;
 const nowhere: ReadonlyMap<ShardId, Offset> = new Map();
 
@@ -42,10 +46,13 @@ export class CursorSweeps {
     this.#lagging.add(session);
   }
 
-  #next(): void {
-    this.#timer = this.#context.clock.after(laggingMs, () => {
+  #next(spentMs = 0): void {
+    const { clock } = this.#context;
+    const pauseMs = Math.min(Math.max(laggingMs, spentMs / laggingShare), laggingMsMax);
+    this.#timer = clock.after(pauseMs, () => {
+      const start = clock.monotonic();
       this.sweep();
-      this.#next();
+      this.#next(clock.monotonic() - start);
     });
   }
 

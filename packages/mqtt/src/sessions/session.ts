@@ -259,6 +259,8 @@ export class Session {
 
   caughtUp(backlog: Backlog): void {
     if (this.#backlogs.get(backlog.shard) === backlog) this.#backlogs.delete(backlog.shard);
+    for (const { reading } of this.#backlogs.values()) if (reading) return;
+    this.connection.outbox.hurry();
   }
 
   /** Records were gone before they could be read. */
