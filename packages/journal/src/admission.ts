@@ -12,6 +12,8 @@ export interface AdmissionOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly onFatal: (error: Error) => void;
+  /** Of the files of the log. */
+  readonly logBytes: () => number;
   /** There may be space for a write that found none. */
   readonly retry: () => void;
   /** Free space was looked at: a log that found none to grow may try again. */
@@ -32,11 +34,15 @@ export class Admission {
   #logHasRoom = true;
   /** A write found the disk full, whatever the volume says. */
   #writeFailed = false;
+  /** What came since the last look leaves too little room: the next look decides. */
+  #short = false;
   #open = true;
   #timer: Timer | null = null;
   #looking: Promise<void> | null = null;
   #stopped = false;
-  #sweptAtLook = 0;
+  /** Bytes written to segments and files of the log, and of these and in memory, by the last look. */
+  #writtenAtLook = 0;
+  #takenAtLook = 0;
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
@@ -83,11 +89,22 @@ export class Admission {
     return this.#freeBytes - bytes >= counters.tailBytes + limits.reserveBytes / 2;
   }
 
-  /** Much may have been written since the last look. */
-  wrote(): void {
-    const { counters, limits, onFatal } = this.#options;
-    if (counters.sweptBytes - this.#sweptAtLook < limits.reserveBytes / 4 || this.#stopped) return;
+  /**
+   * Bytes have come into memory, or went to files. Free space is looked at again when it is much, and admission closes
+   * without waiting for that look when it is too much: a machine that is busy may take seconds for it.
+   */
+  took(): void {
+    const { counters, limits, files, onFatal } = this.#options;
+    if (this.#stopped) return;
+    const { tailBytes } = counters;
+    const written = this.#writtenBytes;
+    const left = this.#freeBytes - (written - this.#writtenAtLook) - tailBytes;
+    const short = left + files.poolFiles * limits.poolFileBytes < limits.reserveBytes;
+    if (!short && tailBytes + written - this.#takenAtLook < limits.reserveBytes / 4) return;
     this.look().catch(onFatal);
+    if (short === this.#short) return;
+    this.#short = short;
+    this.#settle();
   }
 
   /** A write found no space, or (null) one has succeeded. */
@@ -103,6 +120,10 @@ export class Admission {
     this.#settle();
   }
 
+  get #writtenBytes(): number {
+    return this.#options.counters.sweptBytes + this.#options.logBytes();
+  }
+
   #arm(): void {
     const { clock, limits, onFatal } = this.#options;
     this.#timer = clock.after(limits.pollMs, () => {
@@ -116,11 +137,13 @@ export class Admission {
 
   async #look(): Promise<void> {
     const { disk, folder, counters, limits, files, retry, looked } = this.#options;
-    const needed = counters.tailBytes + limits.reserveBytes;
     const space = await disk.free(folder);
+    const needed = counters.tailBytes + limits.reserveBytes;
     this.#totalBytes = space.totalBytes;
     this.#freeBytes = space.freeBytes;
-    this.#sweptAtLook = counters.sweptBytes;
+    this.#writtenAtLook = this.#writtenBytes;
+    this.#takenAtLook = counters.tailBytes + this.#writtenAtLook;
+    this.#short = false;
     while ((this.#freeBytes < needed || this.#writeFailed) && (await files.shrinkPool())) {
       this.#freeBytes += limits.poolFileBytes;
       if (this.#writeFailed) break;
@@ -133,13 +156,13 @@ export class Admission {
   }
 
   #settle(): void {
-    const open = this.#hasSpace && this.#logHasRoom && !this.#writeFailed;
+    const open = this.#hasSpace && !this.#short && this.#logHasRoom && !this.#writeFailed;
     if (open === this.#open) return;
     this.#open = open;
     const { logger, changed } = this.#options;
     const fields = { freeBytes: this.#freeBytes, hasSpace: this.#hasSpace, logHasRoom: this.#logHasRoom };
     // The log's room comes and goes with load; space is for an operator to see.
-    if (this.#hasSpace && !this.#writeFailed) logger.debug(fields, 'admission changed');
+    if (this.#hasSpace && !this.#short && !this.#writeFailed) logger.debug(fields, 'admission changed');
     else logger.warn(fields, 'no space for new data');
     changed(open);
   }

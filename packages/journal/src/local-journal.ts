@@ -151,6 +151,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
       clock,
       logger,
       onFatal,
+      logBytes: () => this.#logBytes,
       retry: () => this.#writeBehind.retry(),
       looked: () => this.#release(),
       changed: (open) => {
@@ -172,7 +173,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
         this.#release();
         this.#press();
         cache.shrink();
-        this.#admission.wrote();
+        this.#admission.took();
       },
       pinnedBelow: () => this.#pinnedBelow(),
       onFull: (error) => this.#admission.full(error),
@@ -358,6 +359,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
     wal.onDurable((upTo) => {
       appender.durable(upTo);
       this.#press();
+      this.#admission.took();
       const waiters = this.#durableWaiters;
       while (waiters.length > 0 && waiters[0]!.number <= upTo) waiters.shift()!.resolve();
     });
@@ -467,6 +469,11 @@ export class LocalJournal implements JournalClient, Lifecycle {
     if (pressed === this.#pressed) return;
     this.#pressed = pressed;
     this.#appender?.pressure(pressed);
+  }
+
+  get #logBytes(): number {
+    const files = this.#wal?.files;
+    return files === undefined ? 0 : (files.live + files.free) * this.#limits.walFileBytes;
   }
 
   /** The log is short of free files while segments pin old ones. */

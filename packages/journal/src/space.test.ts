@@ -85,6 +85,20 @@ describe('storage 4.6: a disk that fills up', () => {
     expect(await readAll(of, log)).toBe(log.payloads.length);
   });
 
+  it('admission closes by what came meanwhile when free space can not be looked at', async () => {
+    const capacity = walBytes + reserveBytes * 4;
+    const of = await rig(capacity, { ...small, pollMs: 3_600_000 });
+    const log = new TestLog(shard, 1);
+    of.metadata.set(shard, [{ id: log.segment }]);
+    // A machine so busy that no look at the volume ends.
+    of.disk.free = () => new Promise(() => undefined);
+    await fill(of, log);
+    expect([of.got.admitted, of.got.refusals]).toEqual([false, []]);
+    const { freeBytes } = await SimDisk.prototype.free.call(of.disk, '/');
+    expect(freeBytes - of.journal.counters.tailBytes).toBeGreaterThan(reserveBytes - 20 * kibibyte);
+    expect(log.bytes).toBeGreaterThan(reserveBytes);
+  });
+
   it('retention makes room: what metadata no longer lists opens admission again', async () => {
     const of = await rig(walBytes + reserveBytes * 6);
     const logs: TestLog[] = [];

@@ -225,13 +225,16 @@ export class LocalMetadata implements Metadata, Lifecycle {
   async #mayReadStore(): Promise<boolean> {
     if (!(await this.#marker.isFound())) return true;
     const { logger, folder } = this.#options;
-    if (await this.#isWholeWithoutStore()) {
+    const index = await this.#indexWithoutStore();
+    if (index !== null && index > 0) {
       logger.warn(
         { folder },
         'the last start did not get through the applied metadata, which is built again',
       );
       return false;
     }
+    // A start that ended before there was any command; or everything but the store is gone, which it will tell.
+    if (index === 0) return true;
     logger.error(
       { folder },
       'the last start did not get through the applied metadata, and log and snapshots do not hold all of it: it is ' +
@@ -240,17 +243,16 @@ export class LocalMetadata implements Metadata, Lifecycle {
     return true;
   }
 
-  /** Whether snapshot and log make everything; asked by making it, since the log is read once for each opening. */
-  async #isWholeWithoutStore(): Promise<boolean> {
+  /** How far snapshot and log go; null when they lack something. Asked by making it all: a log is read once an opening. */
+  async #indexWithoutStore(): Promise<number | null> {
     const { wal, recovered } = await this.#openLog();
     try {
       const base = await this.#chooseBase(checkpointOf(recovered, this.#options), false);
       const quiet = { ...this.#options, logger: silentLogger, acceptLoss: false, replayed: () => undefined };
       await replay({ ...quiet, folder: this.#logFolder, recovered, base });
-      // Nothing at all is what a new folder has, and one that lost its log: then the store alone knows which.
-      return base.state.index > 0;
+      return base.state.index;
     } catch (error) {
-      if (error instanceof RobustError && error.code === 'META_LOG_LOST') return false;
+      if (error instanceof RobustError && error.code === 'META_LOG_LOST') return null;
       throw error;
     } finally {
       await wal.stop();
