@@ -1,6 +1,6 @@
 const slabBytes = 16 * 1024;
 /** A larger entry has memory of its own: what is left of a slab when it does not fit would be wasted. */
-const sharedBytesMax = 4 * 1024;
+export const slabEntryBytesMax = 4 * 1024;
 
 /**
  * Memory for entries, which holds nothing else. What was cut from the pool of `Buffer`, or from what a socket was read
@@ -12,7 +12,7 @@ export class EntrySlab {
   #used = 0;
 
   take(bytes: number): Buffer {
-    if (bytes > sharedBytesMax) return Buffer.allocUnsafeSlow(bytes);
+    if (bytes > slabEntryBytesMax) return Buffer.allocUnsafeSlow(bytes);
     if (this.#used + bytes > this.#slab.length) {
       this.#slab = Buffer.allocUnsafeSlow(slabBytes);
       this.#used = 0;

@@ -20,15 +20,13 @@ import type { TopicConfig } from '../topic-config.ts';
 import type { Appender } from './appender.ts';
 import { ackedUpTo, durabilityOf } from './durability.ts';
 import { entryRun } from './entry-run.ts';
-import { encodeEntryHeader, entryCrcOf, entryFlag, entryHeaderBytes, sealEntry } from './entry.ts';
-import type { EntryHeader } from './entry.ts';
+import { entryCrcOf, entryFlag, entryHeaderBytes } from './entry.ts';
+import { entryParts } from './entry-parts.ts';
 import type { LogBatch } from './log-batch.ts';
 import { snapshotBatches } from './snapshot-batches.ts';
 
 /** Offsets that may be acknowledged before they are durable are reserved in steps of this (docs/storage.md 4.5). */
 export const offsetLimitStep = 2 ** 20;
-/** Entries up to this are put together in one piece: a copy of the bytes costs less than views of the parts. */
-const wholeBytesMax = 4 * 1024;
 /** Pause before what found no room, in the journal or in metadata, is sent again. */
 const fullRetryMs = 250;
 
@@ -300,7 +298,6 @@ export class ShardLog {
     const baseOffset = this.#nextOffset;
     let offset = baseOffset;
     let flags = 0;
-    let borrowed = false;
     for (const batch of batches) {
       batch.baseOffset = offset;
       flags = batch.flags | (batch.brokerEncoded ? entryFlag.brokerEncoded : 0);
@@ -309,13 +306,12 @@ export class ShardLog {
         patchLeaderEpoch(batch.buffer, batch.start, this.#epoch);
         if (batch.maxTimestamp > this.#maxTimestamp) this.#maxTimestamp = batch.maxTimestamp;
       }
-      borrowed ||= batch.borrowed;
       offset += batch.count;
     }
     this.#nextOffset = offset;
     const entryId = this.#entryId++;
     const bytes = entryHeaderBytes + payloadBytes;
-    const header: EntryHeader = {
+    const header = {
       flags,
       shard: this.shard,
       entryId,
@@ -327,8 +323,7 @@ export class ShardLog {
       payloadBytes,
       previousCrc: this.#previousCrc,
     };
-    const whole = borrowed || bytes <= wholeBytesMax;
-    const parts = whole ? [this.#whole(header, batches, bytes)] : inParts(header, batches);
+    const parts = entryParts(header, batches, this.#modules.appender.slab);
     this.#previousCrc = entryCrcOf(parts[0]!);
     this.#segmentBytes += bytes;
     const entry: AppendEntry = {
@@ -341,18 +336,6 @@ export class ShardLog {
       durability: this.#durability,
     };
     this.#inflight.push({ entry, batches, endOffset: offset });
-    return entry;
-  }
-
-  /** The entry in one piece, to which its batches move. */
-  #whole(header: EntryHeader, batches: readonly LogBatch[], bytes: number): Buffer {
-    const entry = this.#modules.appender.slab.take(bytes);
-    let at = entryHeaderBytes;
-    for (const batch of batches) {
-      batch.moveTo(entry, at);
-      at = batch.end;
-    }
-    sealEntry(entry, header);
     return entry;
   }
 
@@ -511,14 +494,6 @@ export class ShardLog {
     this.#wakeIdle();
     if (tell) this.#events.failed(error);
   }
-}
-
-/** The header, and the batches where they are. */
-function inParts(header: EntryHeader, batches: readonly LogBatch[]): Buffer[] {
-  const payload = batches.map(({ buffer, start, end }) =>
-    start === 0 && end === buffer.length ? buffer : buffer.subarray(start, end),
-  );
-  return [encodeEntryHeader(header, payload), ...payload];
 }
 
 function unknownRoll(): RobustError<KernelErrorCode> {
