@@ -137,12 +137,14 @@ export class Admission {
 
   async #look(): Promise<void> {
     const { disk, folder, counters, limits, files, retry, looked } = this.#options;
+    // What is written meanwhile may count twice until the next look, but is not missed.
+    const written = this.#writtenBytes;
     const space = await disk.free(folder);
     const needed = counters.tailBytes + limits.reserveBytes;
     this.#totalBytes = space.totalBytes;
     this.#freeBytes = space.freeBytes;
-    this.#writtenAtLook = this.#writtenBytes;
-    this.#takenAtLook = counters.tailBytes + this.#writtenAtLook;
+    this.#writtenAtLook = written;
+    this.#takenAtLook = counters.tailBytes + written;
     this.#short = false;
     while ((this.#freeBytes < needed || this.#writeFailed) && (await files.shrinkPool())) {
       this.#freeBytes += limits.poolFileBytes;

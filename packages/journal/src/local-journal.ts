@@ -480,8 +480,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
   #pinnedBelow(): number {
     const wal = this.#wal;
     if (wal === null || wal.oldestGeneration === wal.generation) return 0;
-    const { live, free } = wal.files;
-    const short = free <= 1 || (live + free) * this.#limits.walFileBytes > this.#limits.walBytes / 2;
+    const short = wal.files.free <= 1 || this.#logBytes > this.#limits.walBytes / 2;
     return short ? wal.generation : 0;
   }
 
