@@ -233,9 +233,8 @@ export class LocalMetadata implements Metadata, Lifecycle {
       );
       return false;
     }
-    // A start that ended before there was any command; or everything but the store is gone, which it will tell.
-    if (index === 0) return true;
-    logger.error(
+    // Nothing at all is what a start leaves that ended before the first command, which is no error.
+    logger[index === 0 ? 'warn' : 'error'](
       { folder },
       'the last start did not get through the applied metadata, and log and snapshots do not hold all of it: it is ' +
         'read again. If this start ends here as well, remove the folder `state`: the next one says what is lost',
