@@ -329,7 +329,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
   end(refusal: Refusal | null): void {
     if (this.closed) return;
     if (refusal !== null) this.#say(refusal);
-    this.context.flusher.flush();
+    this.outbox.flush();
     this.transport.end();
     this.#gone();
   }
@@ -338,7 +338,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
   finish(how: { will: boolean; expirySeconds?: number | undefined }): void {
     this.#willDue = how.will;
     this.#expiryAtClose = how.expirySeconds;
-    this.context.flusher.flush();
+    this.outbox.flush();
     this.transport.end();
     this.#gone();
   }

@@ -89,6 +89,7 @@ export class MqttAdapter implements Lifecycle {
     if (context === null) return;
     this.#context = null;
     const closing = this.#open.splice(0).map((listener) => listener.close());
+    context.flusher.stop();
     const sessions = context.sessions.stop();
     for (const connection of [...this.#connections]) {
       connection.end({ code: reasonCode.serverShuttingDown, reason: 'the broker is stopping' });

@@ -56,7 +56,7 @@ describe('what a scan of a backlog finds', () => {
     expect(written).toEqual(['abc']);
   });
 
-  it('leaves with the turn when it hurries, or the connection flushes', async () => {
+  it('leaves with the turn when it hurries, and at once when the broker stops', async () => {
     const first = outbox();
     const second = outbox();
     find(first.box, 'a');
@@ -64,11 +64,23 @@ describe('what a scan of a backlog finds', () => {
     await vi.advanceTimersByTimeAsync(0);
     expect(first.written).toEqual(['a']);
     find(second.box, 'b');
-    flusher.flush();
+    flusher.stop();
     expect(second.written).toEqual(['b']);
     first.box.hurry();
     await vi.advanceTimersByTimeAsync(200);
     expect(first.written).toEqual(['a']);
+  });
+
+  it('waits on, when another connection ends', async () => {
+    const first = outbox();
+    const second = outbox();
+    for (const { box } of [first, second]) find(box, 'a');
+    first.box.flush();
+    first.box.drop();
+    await vi.advanceTimersByTimeAsync(10);
+    expect([first.written, second.written]).toEqual([['a'], []]);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(second.written).toEqual(['a']);
   });
 
   it('leaves with the turn when it fills half a slab', async () => {

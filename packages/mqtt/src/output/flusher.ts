@@ -1,4 +1,4 @@
-import type { Clock } from '@robustmq/core';
+import type { Clock, Timer } from '@robustmq/core';
 import type { Outbox } from './outbox.ts';
 import { SlabPool, smallPooledMax } from './slab-pool.ts';
 
@@ -20,6 +20,7 @@ export class Flusher {
   readonly #clock: Clock;
   readonly #dirty: Outbox[] = [];
   #gathered: Outbox[] = [];
+  #timer: Timer | null = null;
   readonly #run = (): void => this.#write();
   readonly #runGathered = (): void => this.#writeGathered();
 
@@ -35,14 +36,14 @@ export class Flusher {
   /** Takes an outbox that can wait a moment; false when it has to be added. */
   gather(outbox: Outbox): boolean {
     if (this.#gathered.length >= gatheringMax) return false;
-    if (this.#gathered.length === 0) this.#clock.after(gatherMs, this.#runGathered);
+    this.#timer ??= this.#clock.after(gatherMs, this.#runGathered);
     this.#gathered.push(outbox);
     return true;
   }
 
-  /** Writes what there is now. */
-  flush(): void {
-    this.#write();
+  /** Waits for nothing more: what is gathered goes out now. */
+  stop(): void {
+    this.#timer?.cancel();
     this.#writeGathered();
   }
 
@@ -53,6 +54,7 @@ export class Flusher {
 
   #writeGathered(): void {
     const gathered = this.#gathered;
+    this.#timer = null;
     this.#gathered = [];
     for (const outbox of gathered) if (outbox.gathering) outbox.flush();
   }
