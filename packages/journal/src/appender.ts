@@ -15,7 +15,7 @@ import type { JournalCounters } from './counters.ts';
 import type { JournalLimits } from './limits.ts';
 import type { Segment } from './segment.ts';
 import type { SegmentStore, ShardState } from './segment-store.ts';
-import { headerOf, TailEntry } from './tail-entry.ts';
+import { headerOf, tailEntryOf } from './tail-entry.ts';
 
 export interface AppenderOptions {
   readonly store: SegmentStore;
@@ -160,7 +160,7 @@ export class Appender {
   #append(stream: Stream, entry: AppendEntry, { header, segment, shard }: Checked): void {
     const { store, wal, counters, clock, onFatal } = this.#options;
     const place = { position: segment.end.bytes, generation: wal.generation };
-    const inMemory = new TailEntry(header, entry.parts, place);
+    const inMemory = tailEntryOf(header, entry.parts, place);
     if (!segment.memory) {
       const { durability } = entry;
       let number: number;

@@ -404,7 +404,7 @@ function takeBlock(segment: Segment, plan: ReadPlan, found: CachedBlock): void {
     while (lost < found.lost.length && found.lost[lost]!.to <= plan.next) lost++;
     const gap = found.lost[lost];
     if (gap !== undefined && gap.from <= entry.baseOffset && gap.to > plan.next) break;
-    if (!reaches(entry, plan.next)) continue;
+    if (!reaches(entry.baseOffset, entry.count, plan.next)) continue;
     // The memory tail has the rest, and each entry is taken once.
     if (entry.baseOffset >= coversFrom && plan.next >= coversFrom) return;
     if (!plan.take(entry)) return;

@@ -15,7 +15,7 @@ import type { Segment, SegmentEnd } from './segment.ts';
 import type { FoundFile, SegmentFiles } from './segment-files.ts';
 import { scanSegment } from './segment-scan.ts';
 import type { SegmentStore } from './segment-store.ts';
-import { TailEntry } from './tail-entry.ts';
+import { tailEntryOf } from './tail-entry.ts';
 import { decodeFence } from './wal-items.ts';
 
 export interface RecoveryOptions {
@@ -152,7 +152,7 @@ export class Recovery {
 
   #take(segment: Segment, header: EntryHeader, bytes: Buffer): void {
     const place = { position: segment.end.bytes, generation: this.#generation };
-    const entry = new TailEntry(header, [bytes], place);
+    const entry = tailEntryOf(header, [bytes], place);
     this.#options.store.push(segment, entry, this.#options.now());
     segment.durableEntry = entry.entryId;
   }
@@ -264,7 +264,7 @@ export async function probe(
 async function takeFile(segment: Segment, file: DiskFile, fileBytes: number): Promise<void> {
   const range = { io: 'read', position: 0, entryId: 0, previousCrc: 0, end: fileBytes } as const;
   await scanSegment(file, segment, range, (header, bytes, position) => {
-    const entry = new TailEntry(header, [bytes], { position, generation: 0 });
+    const entry = tailEntryOf(header, [bytes], { position, generation: 0 });
     segment.push(entry);
     segment.tail.shift();
   });

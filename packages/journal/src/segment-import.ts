@@ -7,7 +7,8 @@ import type { JournalLimits } from './limits.ts';
 import { Segment } from './segment.ts';
 import type { SegmentFiles } from './segment-files.ts';
 import { GatheringWriter, writeFooter } from './segment-writer.ts';
-import { headerOf, TailEntry } from './tail-entry.ts';
+import { headerOf, tailEntryOf } from './tail-entry.ts';
+import type { TailEntry } from './tail-entry.ts';
 
 export interface SegmentImportOptions {
   readonly disk: Disk;
@@ -89,7 +90,7 @@ class Importer {
       header.entryId === end.entry + 1 && header.previousCrc === end.crc,
       'entries are dense and chained',
     );
-    const stored = new TailEntry(header, entry.parts, { position: end.bytes, generation: 0 });
+    const stored = tailEntryOf(header, entry.parts, { position: end.bytes, generation: 0 });
     const blocks = segment.index!.blocks;
     segment.push(stored);
     if (segment.index!.blocks > blocks && blocks > 0) this.#closeBlock(segment, blocks - 1);

@@ -129,9 +129,9 @@ export class SegmentStore {
   #boundMemory(): void {
     for (const segment of this.#memory) {
       while (this.#counters.memoryBytes > this.#limits.memoryBytes) {
-        const entry = segment.tail.shift();
-        if (entry === undefined) break;
-        this.#counters.memoryBytes -= entry.bytes;
+        const bytes = segment.tail.shift();
+        if (bytes === 0) break;
+        this.#counters.memoryBytes -= bytes;
         this.#counters.memoryDropped++;
       }
       if (segment.tail.length > 0) return;

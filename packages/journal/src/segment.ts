@@ -98,7 +98,7 @@ export class Segment {
   /** The generation of the log that holds the first entry which is in no file; infinite when all are. */
   get oldestGeneration(): number {
     const first = this.tail.indexOf(this.stored.entry + 1);
-    return first < 0 ? Number.POSITIVE_INFINITY : this.tail.at(first).generation;
+    return first < 0 ? Number.POSITIVE_INFINITY : this.tail.generationAt(first);
   }
 
   /** Takes the next entry in: the caller has checked id and chain. */

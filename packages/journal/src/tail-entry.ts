@@ -10,6 +10,46 @@ export interface EntryPlace {
   readonly generation: number;
 }
 
+/** The numbers of an entry. */
+export interface TailFields {
+  readonly entryId: number;
+  readonly baseOffset: Offset;
+  readonly count: number;
+  readonly flags: number;
+  readonly crc: number;
+  readonly position: number;
+  /** With the header. */
+  readonly bytes: number;
+  readonly maxTimestamp: number;
+  readonly generation: number;
+}
+
+/** Where the bytes of an entry are: in one piece of this memory, or in parts. */
+export type EntryMemory = ArrayBufferLike | EntryParts;
+
+/** An entry of several parts, which are put together at the first read. */
+export class EntryParts {
+  #parts: readonly Buffer[];
+
+  /** As an `AppendEntry` has them. */
+  constructor(parts: readonly Buffer[]) {
+    this.#parts = parts;
+  }
+
+  /** Header and payload as they were appended. */
+  get parts(): readonly Buffer[] {
+    return this.#parts;
+  }
+
+  /** The payload in one piece. */
+  get payload(): Buffer {
+    const [head, only] = this.#parts;
+    if (this.#parts.length === 2 && head!.length === entryHeaderBytes) return only!;
+    if (this.#parts.length > 1) this.#parts = [Buffer.concat(this.#parts)];
+    return this.#parts[0]!.subarray(entryHeaderBytes);
+  }
+}
+
 /** An entry in the journal's memory; what readers of the tail are given. */
 export class TailEntry implements StoredEntry {
   readonly entryId: number;
@@ -21,40 +61,38 @@ export class TailEntry implements StoredEntry {
   readonly bytes: number;
   readonly maxTimestamp: number;
   readonly generation: number;
-  #parts: readonly Buffer[];
+  readonly memory: EntryMemory;
+  /** Where it begins in its memory, if that is one piece. */
+  readonly start: number;
   #payload: Buffer | null = null;
 
-  /** `parts` as an `AppendEntry` has them. */
-  constructor(fields: EntryHeader, parts: readonly Buffer[], place: EntryPlace) {
+  constructor(fields: TailFields, memory: EntryMemory, start: number) {
     this.entryId = fields.entryId;
     this.baseOffset = fields.baseOffset;
     this.count = fields.count;
     this.flags = fields.flags;
-    this.crc = entryCrcOf(parts[0]!);
-    this.position = place.position;
-    this.bytes = entryHeaderBytes + fields.payloadBytes;
-    this.maxTimestamp = maxTimestampOf(parts, fields.flags, entryHeaderBytes);
-    this.generation = place.generation;
-    this.#parts = parts;
+    this.crc = fields.crc;
+    this.position = fields.position;
+    this.bytes = fields.bytes;
+    this.maxTimestamp = fields.maxTimestamp;
+    this.generation = fields.generation;
+    this.memory = memory;
+    this.start = start;
   }
 
-  /** Header and payload as they were appended. */
+  /** Header and payload. */
   get parts(): readonly Buffer[] {
-    return this.#parts;
+    const { memory } = this;
+    return memory instanceof EntryParts ? memory.parts : [Buffer.from(memory, this.start, this.bytes)];
   }
 
-  /** The payload in one piece; put together at the first read. */
   get payload(): Buffer {
-    return (this.#payload ??= this.#join());
+    return (this.#payload ??= this.#payloadOf(this.memory));
   }
 
-  #join(): Buffer {
-    const [head, only] = this.#parts;
-    if (this.#parts.length === 1) return head!.subarray(entryHeaderBytes);
-    if (this.#parts.length === 2 && head!.length === entryHeaderBytes) return only!;
-    const whole = Buffer.concat(this.#parts);
-    this.#parts = [whole];
-    return whole.subarray(entryHeaderBytes);
+  #payloadOf(memory: EntryMemory): Buffer {
+    if (memory instanceof EntryParts) return memory.payload;
+    return Buffer.from(memory, this.start + entryHeaderBytes, this.bytes - entryHeaderBytes);
   }
 
   get isControl(): boolean {
@@ -64,6 +102,24 @@ export class TailEntry implements StoredEntry {
   get endOffset(): Offset {
     return this.baseOffset + this.count;
   }
+}
+
+/** The entry with this header; `parts` as an `AppendEntry` has them. */
+export function tailEntryOf(header: EntryHeader, parts: readonly Buffer[], place: EntryPlace): TailEntry {
+  const first = parts[0]!;
+  const fields = {
+    entryId: header.entryId,
+    baseOffset: header.baseOffset,
+    count: header.count,
+    flags: header.flags,
+    crc: entryCrcOf(first),
+    position: place.position,
+    bytes: entryHeaderBytes + header.payloadBytes,
+    maxTimestamp: maxTimestampOf(parts, header.flags, entryHeaderBytes),
+    generation: place.generation,
+  };
+  if (parts.length === 1) return new TailEntry(fields, first.buffer, first.byteOffset);
+  return new TailEntry(fields, new EntryParts(parts), 0);
 }
 
 /** The entry an owner sends, checked against its own header; null when they contradict each other. */
@@ -98,6 +154,6 @@ export function maxTimestampOf(parts: readonly Buffer[], flags: number, start = 
  * Whether a read at `offset` starts at or before this entry: the one that holds the offset, the next one behind it,
  * or a control entry that stands before it. False for a prefix of a segment and true for the rest.
  */
-export function reaches(entry: StoredEntry, offset: Offset): boolean {
-  return entry.count > 0 ? entry.baseOffset + entry.count > offset : entry.baseOffset >= offset;
+export function reaches(baseOffset: Offset, count: number, offset: Offset): boolean {
+  return count > 0 ? baseOffset + count > offset : baseOffset >= offset;
 }
