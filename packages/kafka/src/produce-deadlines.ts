@@ -4,20 +4,25 @@ import { Pulse } from '@robustmq/core';
 /** Deadlines are looked at this often: an answer is as much later at most. */
 const checkMs = 100;
 
-/** A produce request that is not answered. */
-export interface OpenCall {
+/** A produce request that is not answered, and its neighbours in the list of them. */
+export abstract class OpenCall {
   /** By the monotonic clock. */
-  readonly dueAt: number;
+  abstract readonly dueAt: number;
+  before: OpenCall | null = null;
+  next: OpenCall | null = null;
+
   /** It is answered now, whatever became of it. Called once. */
-  expire(): void;
+  abstract expire(): void;
 }
 
 /**
- * The deadlines of produce requests, which the clients set. Costs an entry in a set for a request; the timer stands
- * still while no request is open.
+ * The deadlines of produce requests, which the clients set; the timer stands still while no request is open. A list
+ * through the calls, and no `Set`: its replaced tables point to each other, and one that has grown old would keep what
+ * came after it until the next full collection (docs/performance.md).
  */
 export class ProduceDeadlines {
-  readonly #calls = new Set<OpenCall>();
+  #first: OpenCall | null = null;
+  #last: OpenCall | null = null;
   readonly #clock: Clock;
   readonly #pulse: Pulse;
   #beating = false;
@@ -33,32 +38,43 @@ export class ProduceDeadlines {
   }
 
   add(call: OpenCall): void {
-    this.#calls.add(call);
+    call.before = this.#last;
+    if (this.#last === null) this.#first = call;
+    else this.#last.next = call;
+    this.#last = call;
     if (this.#beating) return;
     this.#beating = true;
     this.#pulse.start();
   }
 
-  /** The call was answered in time. */
+  /** The call was answered in time; nothing happens if it was never added. */
   remove(call: OpenCall): void {
-    this.#calls.delete(call);
+    const { before, next } = call;
+    if (before === null && this.#first !== call) return;
+    if (before === null) this.#first = next;
+    else before.next = next;
+    if (next === null) this.#last = before;
+    else next.before = before;
+    call.before = null;
+    call.next = null;
   }
 
   stop(): void {
-    this.#calls.clear();
     this.#pulse.stop();
     this.#beating = false;
   }
 
   #check(): void {
-    if (this.#calls.size === 0) {
+    if (this.#first === null) {
       this.stop();
       return;
     }
     const now = this.#clock.monotonic();
-    for (const call of this.#calls) {
+    let next: OpenCall | null;
+    for (let call: OpenCall | null = this.#first; call !== null; call = next) {
+      next = call.next;
       if (call.dueAt > now) continue;
-      this.#calls.delete(call);
+      this.remove(call);
       call.expire();
     }
   }

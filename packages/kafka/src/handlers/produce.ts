@@ -27,7 +27,8 @@ import {
   validateBatch,
 } from '@robustmq/record';
 import type { KafkaContext, Request } from '../adapter.ts';
-import type { OpenCall, ProduceDeadlines } from '../produce-deadlines.ts';
+import { OpenCall } from '../produce-deadlines.ts';
+import type { ProduceDeadlines } from '../produce-deadlines.ts';
 import { later } from '../adapter.ts';
 import { errorNumber } from '../error-map.ts';
 import { findTopic, missingTopic, shardOf } from '../partitions.ts';
@@ -90,7 +91,7 @@ class PartitionAppend implements BatchListener {
  * A request and the answer under construction; given when every partition is settled, or when the client's timeout is
  * over: what was appended by then goes on, and those who can repeat it safely do so with the same sequence.
  */
-class ProduceCall implements OpenCall {
+class ProduceCall extends OpenCall {
   readonly dueAt: number;
   readonly #request: Request;
   readonly #acks: number;
@@ -101,6 +102,7 @@ class ProduceCall implements OpenCall {
   failed = false;
 
   constructor(request: Request, asked: { acks: number; timeoutMs: number }, deadlines: ProduceDeadlines) {
+    super();
     this.#request = request;
     this.#acks = asked.acks;
     this.#deadlines = deadlines;
