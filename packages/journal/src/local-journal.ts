@@ -444,7 +444,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
   }
 
   #checkpoint(): Buffer[] {
-    const oldest = this.#store.oldestGeneration(this.#wal?.generation ?? 1);
+    const oldest = this.#store.dirty.oldestGeneration(this.#wal?.generation ?? 1);
     const bytes = encodeCheckpoint(snapshotStore(this.#store, oldest));
     const chunks: Buffer[] = [];
     for (let at = 0; at < bytes.length; at += checkpointChunkBytes) {
@@ -455,7 +455,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
 
   #release(): void {
     const wal = this.#wal;
-    if (wal !== null) wal.release(this.#store.oldestGeneration(wal.generation));
+    if (wal !== null) wal.release(this.#store.dirty.oldestGeneration(wal.generation));
   }
 
   /**

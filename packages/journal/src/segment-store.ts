@@ -1,5 +1,6 @@
 import type { Epoch, SegmentId, ShardId } from '@robustmq/core';
 import type { JournalCounters } from './counters.ts';
+import { DirtySegments } from './dirty-segments.ts';
 import type { JournalLimits } from './limits.ts';
 import { MemoryTail } from './memory-tail.ts';
 import type { SegmentIdentity } from './segment.ts';
@@ -22,8 +23,7 @@ export class ShardState {
 /** All shards and segments of the journal, and the sums that bounds are about. */
 export class SegmentStore {
   readonly shards = new Map<ShardId, ShardState>();
-  /** Segments with entries that are in no file yet, by the time they got the first of them. */
-  readonly dirty = new Set<Segment>();
+  readonly dirty = new DirtySegments();
   readonly #limits: JournalLimits;
   readonly #counters: JournalCounters;
   /** Entries kept after they were written, oldest first, in runs of one segment. */
@@ -75,20 +75,14 @@ export class SegmentStore {
       return;
     }
     this.#counters.tailBytes += entry.bytes;
-    if (!this.dirty.has(segment)) {
-      segment.dirtySince = now;
-      this.dirty.add(segment);
-    }
+    this.dirty.add(segment, now);
   }
 
   /** The entries up to `segment.stored` are in its file: `bytes` of them since the last call. */
   wrote(segment: Segment, entries: number, bytes: number, now: number): void {
     this.#counters.tailBytes -= bytes;
     this.dirty.delete(segment);
-    if (segment.unstoredBytes > 0) {
-      segment.dirtySince = now;
-      this.dirty.add(segment);
-    }
+    if (segment.unstoredBytes > 0) this.dirty.add(segment, now);
     if (entries === 0) return;
     this.#written.push({ segment, entries, bytes });
     this.#counters.tailCacheBytes += bytes;
@@ -116,13 +110,6 @@ export class SegmentStore {
     }
     segment.tail = new MemoryTail(segment.end.offset);
     this.shards.get(segment.shard)?.segments.delete(segment.id);
-  }
-
-  /** The oldest generation of the log that holds an entry which is in no file. */
-  oldestGeneration(current: number): number {
-    let oldest = current;
-    for (const segment of this.dirty) oldest = Math.min(oldest, segment.oldestGeneration);
-    return oldest;
   }
 
   /** Drops the oldest entries of the oldest segment: owners trim by their own bounds long before. */

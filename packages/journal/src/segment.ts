@@ -73,6 +73,7 @@ export class Segment {
   ackRound = 0;
   queuedLarge = false;
   dirtySince = 0;
+  dirtyGeneration = 0;
 
   constructor(identity: SegmentIdentity, blockBytes: number) {
     this.shard = identity.shard;

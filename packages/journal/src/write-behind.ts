@@ -171,14 +171,14 @@ export class WriteBehind {
 
   #pressing(): Segment | null {
     const { counters, limits, pinnedBelow, store } = this.#options;
-    if (this.#draining || counters.tailBytes > limits.tailBytes / 2) {
+    if (counters.tailBytes > limits.tailBytes / 2) {
       const largest = this.#largest();
       if (largest !== null) return largest;
     }
-    const below = pinnedBelow();
-    if (below === 0) return null;
+    const below = this.#draining ? Number.POSITIVE_INFINITY : pinnedBelow();
+    if (store.dirty.oldestGeneration(below) >= below) return null;
     for (const segment of store.dirty) {
-      if (segment.sweepableEntries > 0 && segment.oldestGeneration < below) return segment;
+      if (segment.sweepableEntries > 0 && segment.dirtyGeneration < below) return segment;
     }
     return null;
   }
