@@ -8,7 +8,7 @@ interface Release {
 
 /** Ends of exactly-once exchanges, gathered per shard: one control entry for all of a turn (docs/semantics.md 4.2). */
 export class Releases {
-  readonly #open = new Map<Shard, Release[]>();
+  #open = new Map<Shard, Release[]>();
   readonly #run = (): void => this.flush();
 
   /** Releases a token; `done` hears when that is committed. */
@@ -24,7 +24,10 @@ export class Releases {
   }
 
   flush(): void {
-    for (const [shard, releases] of this.#open) {
+    const open = this.#open;
+    // Not cleared: tables of a map point to each other, and an old one would keep these (docs/performance.md).
+    this.#open = new Map();
+    for (const [shard, releases] of open) {
       const listener: BatchListener = {
         settled: (_batch: LogBatch, error) => {
           for (const release of releases) release.done?.(error);
@@ -35,6 +38,5 @@ export class Releases {
         listener,
       );
     }
-    this.#open.clear();
   }
 }
