@@ -314,6 +314,22 @@ describe('storage 2.4: a log that rots', () => {
     const { rot } = await outcomeOf(without);
     expect(rot).toHaveLength(1);
     expect([rot[0]!.kind, rot[0]!.generation, rot[0]!.file]).toEqual(['generation', needed, null]);
+    expect(rot[0]!.generations).toBe(1);
+  });
+
+  it('regression: a header that claims a generation far ahead is one report, not one for each between', async () => {
+    const bytes = Buffer.from(image);
+    let previousCrc: number | null = null;
+    let generation = 0;
+    for (const { start } of frames) {
+      const header: FrameHeader = decodeFrameHeader(bytes, start)!;
+      generation = header.generation;
+      const forged = { ...header, generation: generation + 2 ** 40, previousCrc: previousCrc ?? header.previousCrc };
+      previousCrc = encodeFrameHeader(bytes, start, forged);
+    }
+    const { rot } = await outcomeOf(withNewest(bytes));
+    const missing = { kind: 'generation', generation: generation + 2 ** 40 - 1, generations: 2 ** 40 };
+    expect(rot).toMatchObject([missing]);
   });
 
   /** The generation that the newest checkpoint still needs. */

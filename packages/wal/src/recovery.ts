@@ -23,7 +23,7 @@ export interface WalUser {
  * Something that was durable and is not there any more.
  * - `item`: a frame with some bad items; the good ones were handed over, `badIndexes` names the others.
  * - `frame`: frames that cannot be read at all; `badItems` is null when nobody knows how many items they had.
- * - `generation`: a whole file.
+ * - `generation`: whole files, of which `generation` is the last.
  * - `checkpoint`: the newest checkpoint; an older one was loaded.
  */
 export interface RotReport {
@@ -31,6 +31,8 @@ export interface RotReport {
   /** Name of the file, null when it is missing. */
   file: string | null;
   generation: number;
+  /** How many in a row are missing up to this one: 1 but for a `generation`. */
+  generations: number;
   /** Byte position and length of what is damaged. */
   position: number;
   bytes: number;
@@ -82,7 +84,7 @@ export async function recover(files: WalFile[], owner: FrameOwner, user: WalUser
   const tornFrames = await cutTail(chain, user);
   const rot: RotReport[] = [];
   if (checkpoint === null && lowest > 1 && chain.length > 0) {
-    rot.push(lostGeneration(lowest - 1, 'checkpoint'));
+    rot.push(lostGenerations(lowest - 1, 1, 'checkpoint'));
   }
   reportGaps(chain, { oldest, rot });
   const newest = chain.at(-1);
@@ -190,8 +192,9 @@ function reportGaps(chain: readonly FileScan[], { oldest, rot }: { oldest: numbe
   let expected = oldest;
   let before: FileScan | null = null;
   for (const scan of chain) {
-    for (; expected < scan.generation; expected++) {
-      rot.push(lostGeneration(expected, 'generation'));
+    if (expected < scan.generation) {
+      // One report however many there are: where a damaged header says so, they are more than there is memory.
+      rot.push(lostGenerations(scan.generation - 1, scan.generation - expected, 'generation'));
       before = null;
     }
     expected = scan.generation + 1;
@@ -313,10 +316,14 @@ function endOf(scan: FileScan): number {
 function lostFrames(scan: FileScan, position: number, bytes: number): RotReport {
   const { file, generation } = scan;
   const unknown = { goodItems: 0, badItems: null, badIndexes: [] };
-  return { kind: 'frame', file: file.name, generation, position, bytes, ...unknown };
+  return { kind: 'frame', file: file.name, generation, generations: 1, position, bytes, ...unknown };
 }
 
-function lostGeneration(generation: number, kind: 'generation' | 'checkpoint'): RotReport {
+function lostGenerations(
+  generation: number,
+  generations: number,
+  kind: 'generation' | 'checkpoint',
+): RotReport {
   const unknown = { goodItems: 0, badItems: null, badIndexes: [] };
-  return { kind, file: null, generation, position: 0, bytes: 0, ...unknown };
+  return { kind, file: null, generation, generations, position: 0, bytes: 0, ...unknown };
 }
