@@ -197,3 +197,13 @@ export function writeInt64(buffer: Buffer, value: number, at: number): void {
   buffer.writeInt32BE((value - low) / two32, at);
   buffer.writeUInt32BE(low, at + 4);
 }
+
+/**
+ * A copy in memory of its own, for what is kept long: a slice keeps all that it was cut from, such as the chunk a
+ * request came in, and a copy by `Buffer.from` keeps the 8 KiB of its pool.
+ */
+export function ownCopy(bytes: Uint8Array): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  copy.set(bytes);
+  return copy;
+}

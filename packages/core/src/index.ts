@@ -1,5 +1,5 @@
 export type { BytesErrorCode } from './bytes.ts';
-export { ByteReader, ByteWriter, readInt64, writeInt64 } from './bytes.ts';
+export { ByteReader, ByteWriter, ownCopy, readInt64, writeInt64 } from './bytes.ts';
 export { crc32c, crc32cRange } from './crc32c.ts';
 export type { Disk, DiskEntry, DiskErrorCode, DiskFile, IoClass, OpenOptions } from './disk.ts';
 export { assert, InvariantError, RobustError } from './error.ts';

@@ -422,3 +422,15 @@ it('everybody who waits is answered when the coordinator lets go', () => {
   game.group.die(errorCodes.NOT_COORDINATOR);
   expect(game.seen).toEqual(['join a-1 NOT_COORDINATOR', 'Dead']);
 });
+
+it('regression: a member kept the chunk of memory that its request came in', () => {
+  game = new Game();
+  const request = Buffer.alloc(64 * 1024, 'x');
+  game.join('a', { protocols: [{ name: 'range', metadata: request.subarray(10, 30) }] });
+  const member = game.group.members.get('a-1')!;
+  expect(member.protocols[0]!.metadata.buffer.byteLength).toBe(20);
+  game.join('a', { memberId: 'a-1', protocols: [{ name: 'range', metadata: request.subarray(10, 40) }] });
+  expect(member.protocols[0]!.metadata.buffer.byteLength).toBe(30);
+  game.sync('a-1', { 'a-1': 'p0' });
+  expect(member.assignment.buffer.byteLength).toBe(2);
+});

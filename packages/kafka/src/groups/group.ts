@@ -1,7 +1,8 @@
+import { ownCopy } from '@robustmq/core';
 import { errorCodes } from '@robustmq/kafka-codec';
 import type { ErrorNumber } from '@robustmq/kafka-codec';
 import { isPlainName } from '../names.ts';
-import { electProtocol, metadataBytes, metadataOf, sameProtocols, supports } from './member.ts';
+import { electProtocol, metadataBytes, metadataOf, ownProtocols, sameProtocols, supports } from './member.ts';
 import type { JoinAnswer, JoinReply, Member, MemberProtocol, SyncAnswer, SyncReply } from './member.ts';
 
 export type GroupState = 'Empty' | 'PreparingRebalance' | 'CompletingRebalance' | 'Stable' | 'Dead';
@@ -305,7 +306,7 @@ export class Group {
       clientHost,
       sessionTimeoutMs,
       rebalanceTimeoutMs,
-      protocols,
+      protocols: ownProtocols(protocols),
       assignment: noBytes,
       expiresAt: now + sessionTimeoutMs,
       joining: null,
@@ -351,7 +352,7 @@ export class Group {
   }
 
   #update(member: Member, request: JoinRequest): void {
-    member.protocols = request.protocols;
+    member.protocols = ownProtocols(request.protocols);
     member.sessionTimeoutMs = request.sessionTimeoutMs;
     member.rebalanceTimeoutMs = request.rebalanceTimeoutMs;
   }
@@ -460,7 +461,7 @@ export class Group {
     const assignments = new Map<string, Buffer>();
     for (const id of this.members.keys()) assignments.set(id, noBytes);
     for (const { memberId, assignment } of request.assignments) {
-      if (assignments.has(memberId)) assignments.set(memberId, assignment);
+      if (assignments.has(memberId)) assignments.set(memberId, ownCopy(assignment));
     }
     this.#storing = true;
     this.#hooks.store((error) => {

@@ -1,3 +1,5 @@
+import { ownCopy } from '@robustmq/core';
+
 /** One way to assign partitions that a member supports, with what it says about itself in it. */
 export interface MemberProtocol {
   readonly name: string;
@@ -47,6 +49,11 @@ export interface Member {
 
 export function supports(member: Member, protocol: string): boolean {
   return member.protocols.some(({ name }) => name === protocol);
+}
+
+/** What a member says about itself, apart from the request that it came in. */
+export function ownProtocols(protocols: readonly MemberProtocol[]): MemberProtocol[] {
+  return protocols.map(({ name, metadata }) => ({ name, metadata: ownCopy(metadata) }));
 }
 
 export function metadataOf(member: Member, protocol: string | null): Buffer {

@@ -49,13 +49,14 @@ export interface ServerSubject {
 export function serverTarget(subject: ServerSubject): FuzzTarget {
   const { name, under, port, grammar, traffic, probe } = subject;
   const measures: TargetMeasures = { slowestMs: 0, healthyMs: 0, grownBytes: 0 };
-  let healthy = new HealthyClient(subject, measures);
+  // From the first sequence on: decoders that are fuzzed before, in this process, would keep it waiting.
+  let client: HealthyClient | null = null;
   // So that what ended a server can be shrunk.
   const revive = async (): Promise<void> => {
-    await healthy.stop();
+    await client?.stop();
     await under.restart();
     await subject.connect();
-    healthy = new HealthyClient(subject, measures);
+    client = null;
   };
   let first: { readonly live: number; readonly resident: number; readonly descriptors: number } | null = null;
   return {
@@ -67,6 +68,7 @@ export function serverTarget(subject: ServerSubject): FuzzTarget {
     measures,
     async run(batchOfScripts) {
       if (!under.alive) await revive();
+      const healthy = (client ??= new HealthyClient(subject, measures));
       // Not awaited alone: a healthy client that fails would never say that enough was served.
       const served = healthy.exchanges(patience);
       const connections = batchOfScripts.map((script) => {
@@ -86,7 +88,7 @@ export function serverTarget(subject: ServerSubject): FuzzTarget {
     },
     async check() {
       if (!under.alive) throw new Error('the server has ended');
-      healthy.assertServed();
+      client?.assertServed();
       await subject.tidy();
       const { pid } = under.server;
       const resident = residentBytes(pid);
@@ -104,7 +106,7 @@ export function serverTarget(subject: ServerSubject): FuzzTarget {
     },
     show: (script: Script) => mutate(script, traffic, grammar).map((packet) => packet.toString('hex')),
     async stop() {
-      await healthy.stop();
+      await client?.stop();
       await subject.stop();
     },
   };
