@@ -45,8 +45,8 @@ interface Flight {
 
 /**
  * The append path: checks an entry against fence, order and chain, takes it into memory and into the log, and
- * acknowledges once per frame everything that the frame made durable. Costs two lookups and one object per entry, which
- * holds all that a shard's owner appended in a turn; `bench` watches the whole.
+ * acknowledges once per frame everything that the frame made durable. Keeps one object for an entry on its way,
+ * which holds all that a shard's owner appended in a turn; `bench` watches the whole.
  */
 export class Appender {
   readonly #options: AppenderOptions;
@@ -187,7 +187,7 @@ export class Appender {
   #again(stream: Stream, entry: AppendEntry, { header, segment, shard }: Checked): void {
     const at = segment.tail.indexOf(entry.entryId);
     if (at >= 0) {
-      if (segment.tail.at(at).crc !== entryCrcOf(entry.parts[0]!)) {
+      if (segment.tail.crcAt(at) !== entryCrcOf(entry.parts[0]!)) {
         return this.#refuse(stream, entry, 'JOURNAL_DIVERGED', shard);
       }
       return stream.oweSoon(segment);

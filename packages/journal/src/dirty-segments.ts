@@ -34,9 +34,9 @@ export class DirtySegments implements Iterable<Segment> {
     return true;
   }
 
-  /** The oldest generation of the log that holds an entry of these; `current` when none does. */
-  oldestGeneration(current: number): number {
-    let oldest = current;
+  /** The oldest generation of the log that one of these needs; `atMost` when none needs an older one. */
+  oldestGeneration(atMost: number): number {
+    let oldest = atMost;
     for (const generation of this.#generations.keys()) oldest = Math.min(oldest, generation);
     return oldest;
   }

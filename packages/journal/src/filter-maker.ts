@@ -44,7 +44,7 @@ export class FilterMaker {
     const whole = this.#segmentBuilder(segment, block);
     const end = index.end(block);
     let at = segment.tail.find(index.firstOffset[block]!);
-    while (at > 0 && segment.tail.at(at - 1).position >= index.position[block]!) at--;
+    while (at > 0 && segment.tail.positionAt(at - 1) >= index.position[block]!) at--;
     let position = index.position[block]!;
     let seen = true;
     for (; seen && position < end && at < segment.tail.length; at++) {

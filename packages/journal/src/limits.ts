@@ -1,7 +1,10 @@
 const kibibyte = 1024;
 const mebibyte = 1024 * kibibyte;
 
-/** Sizes in bytes, times in ms. Every queue and cache of the journal has its bound here. */
+/**
+ * Sizes in bytes, times in ms. Every queue and cache of the journal has its bound here, but for the spare chunks of
+ * `memory-tail.ts`, which all journals of a process share.
+ */
 export interface JournalLimits {
   /** Entries that are not in a segment file yet, all shards together; half of it starts sweeping the largest. */
   readonly tailBytes: number;

@@ -3,11 +3,14 @@ import { assert } from '@robustmq/core';
 import { reaches, TailEntry } from './tail-entry.ts';
 import type { EntryMemory } from './tail-entry.ts';
 
-/** Rows of a chunk; a power of two. 10,000 shards with an entry each have a chunk each, of 1.4 KB. */
+/** Rows of a chunk; a power of two. 10,000 shards with an entry each have a chunk each, of 1.6 KB. */
 const chunkRows = 16;
 const chunkShift = 4;
-/** Chunks that are kept for the next tail that grows, at most. */
+const rowMask = chunkRows - 1;
+/** Chunks that are kept for the next tail of this process that grows, at most: 6 MB. */
 const spareMax = 4096;
+/** Chunks that left a tail are cut off its list when they are this many, and half of it. */
+const cutMin = 64;
 
 /** What a row has, as numbers that a double holds exactly. */
 const column = {
@@ -39,8 +42,8 @@ const spare: Chunk[] = [];
 export class MemoryTail {
   /** A read at or above this offset finds everything here. */
   coversFrom: Offset;
-  readonly #chunks: Chunk[] = [];
-  /** Of the first entry, in the first chunk. */
+  #chunks: (Chunk | undefined)[] = [];
+  /** Row of the first entry, counted from the first chunk of the list. */
   #head = 0;
   #length = 0;
   #firstId = 0;
@@ -58,7 +61,7 @@ export class MemoryTail {
     assert(index >= 0 && index < this.#length, 'an entry of this tail');
     const row = this.#head + index;
     const { numbers, memory } = this.#chunks[row >>> chunkShift]!;
-    const inChunk = row & (chunkRows - 1);
+    const inChunk = row & rowMask;
     const from = inChunk * columns;
     return new TailEntry(
       {
@@ -83,7 +86,7 @@ export class MemoryTail {
     const row = this.#head + this.#length;
     if (row >>> chunkShift === this.#chunks.length) this.#chunks.push(spare.pop() ?? newChunk());
     const { numbers, memory } = this.#chunks[row >>> chunkShift]!;
-    const inChunk = row & (chunkRows - 1);
+    const inChunk = row & rowMask;
     const from = inChunk * columns;
     numbers[from + column.baseOffset] = entry.baseOffset;
     numbers[from + column.count] = entry.count;
@@ -101,22 +104,36 @@ export class MemoryTail {
   /** Drops the first entry; returns its bytes, 0 when there is none. */
   shift(): number {
     if (this.#length === 0) return 0;
-    const { numbers, memory } = this.#chunks[0]!;
-    const from = this.#head * columns;
+    const at = this.#head >>> chunkShift;
+    const { numbers, memory } = this.#chunks[at]!;
+    const inChunk = this.#head & rowMask;
+    const from = inChunk * columns;
     // What left must not stay in memory until its chunk is free: entries are up to 2 MiB each.
-    memory[this.#head] = null;
+    memory[inChunk] = null;
     const baseOffset = numbers[from + column.baseOffset]!;
     const count = numbers[from + column.count]!;
+    const bytes = numbers[from + column.bytes]!;
     // A control entry takes no offset: one that left is missed by a read at its own offset.
     this.coversFrom = Math.max(this.coversFrom, count > 0 ? baseOffset + count : baseOffset + 1);
     this.#head++;
     this.#length--;
     this.#firstId++;
-    if (this.#head === chunkRows || this.#length === 0) {
-      free(this.#chunks.shift()!);
+    if (inChunk === rowMask || this.#length === 0) this.#free(at);
+    return bytes;
+  }
+
+  /** The chunk at `at` holds nothing any more, and those before it do not. */
+  #free(at: number): void {
+    const chunk = this.#chunks[at]!;
+    if (spare.length < spareMax) spare.push(chunk);
+    this.#chunks[at] = undefined;
+    if (this.#length === 0) {
+      this.#chunks = [];
+      this.#head = 0;
+    } else if (at + 1 >= cutMin && (at + 1) * 2 >= this.#chunks.length) {
+      this.#chunks = this.#chunks.slice(at + 1);
       this.#head = 0;
     }
-    return numbers[from + column.bytes]!;
   }
 
   /** Index of the first entry that a read at `offset` returns; `length` when all are below it. */
@@ -138,6 +155,26 @@ export class MemoryTail {
     return index >= 0 && index < this.#length ? index : -1;
   }
 
+  /** Index of the first entry with a record as young as `timestamp`, -1 when there is none. */
+  findTimestamp(timestamp: number): number {
+    for (let index = 0; index < this.#length; index++) {
+      if (this.#number(index, column.maxTimestamp) >= timestamp) return index;
+    }
+    return -1;
+  }
+
+  baseOffsetAt(index: number): Offset {
+    return this.#number(index, column.baseOffset);
+  }
+
+  positionAt(index: number): number {
+    return this.#number(index, column.position);
+  }
+
+  crcAt(index: number): number {
+    return this.#number(index, column.crc);
+  }
+
   /** The oldest generation of the write-ahead log that can hold the entry. */
   generationAt(index: number): number {
     return this.#number(index, column.generation);
@@ -145,7 +182,7 @@ export class MemoryTail {
 
   #number(index: number, at: number): number {
     const row = this.#head + index;
-    return this.#chunks[row >>> chunkShift]!.numbers[(row & (chunkRows - 1)) * columns + at]!;
+    return this.#chunks[row >>> chunkShift]!.numbers[(row & rowMask) * columns + at]!;
   }
 }
 
@@ -154,8 +191,4 @@ function newChunk(): Chunk {
     numbers: new Float64Array(chunkRows * columns),
     memory: Array.from({ length: chunkRows }, () => null),
   };
-}
-
-function free(chunk: Chunk): void {
-  if (spare.length < spareMax) spare.push(chunk);
 }

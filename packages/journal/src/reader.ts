@@ -199,7 +199,7 @@ export class Reader {
     const filter = index.filters[block] ?? null;
     if (filter === null || end === undefined || index.end(block) > segment.stored.bytes) return false;
     if (filterMatches(filter, plan.request.filter!)) {
-      for (let at = tail.find(plan.next); at < tail.length && tail.at(at).baseOffset < end; at++) {
+      for (let at = tail.find(plan.next); at < tail.length && tail.baseOffsetAt(at) < end; at++) {
         if (!plan.take(tail.at(at))) return true;
       }
     } else this.#counters.blocksSkipped++;
@@ -377,10 +377,8 @@ class BlockLease implements ReadLease {
 
 /** Where the first entry of the memory tail begins that has a record as young as that. */
 function youngInTail({ tail }: Segment, timestamp: number): Offset | null {
-  for (let at = 0; at < tail.length; at++) {
-    if (tail.at(at).maxTimestamp >= timestamp) return tail.at(at).baseOffset;
-  }
-  return null;
+  const at = tail.findTimestamp(timestamp);
+  return at < 0 ? null : tail.baseOffsetAt(at);
 }
 
 function takeTail(segment: Segment, plan: ReadPlan, from = 0): void {

@@ -123,6 +123,6 @@ class Importer {
   #closeBlock(segment: Segment, block: number): void {
     this.#filters.build(segment, block, block + 1);
     const end = segment.index!.end(block);
-    while (segment.tail.length > 0 && segment.tail.at(0).position < end) segment.tail.shift();
+    while (segment.tail.length > 0 && segment.tail.positionAt(0) < end) segment.tail.shift();
   }
 }

@@ -103,7 +103,7 @@ export class SegmentStore {
   remove(segment: Segment): void {
     segment.phase = 'deleted';
     if (segment.memory) {
-      for (let i = 0; i < segment.tail.length; i++) this.#counters.memoryBytes -= segment.tail.at(i).bytes;
+      while (segment.tail.length > 0) this.#counters.memoryBytes -= segment.tail.shift();
       this.#memory.delete(segment);
     } else if (this.dirty.delete(segment)) {
       this.#counters.tailBytes -= segment.unstoredBytes;

@@ -36,7 +36,7 @@ export class EntryParts {
     this.#parts = parts;
   }
 
-  /** Header and payload as they were appended. */
+  /** Header and payload, as they were appended until somebody reads the payload of several parts. */
   get parts(): readonly Buffer[] {
     return this.#parts;
   }

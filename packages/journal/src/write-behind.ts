@@ -42,8 +42,9 @@ export interface WriteBehindOptions {
  * Moves entries from memory into segment files, behind their acknowledgement and only when they are durable in the log;
  * seals and deletes files. One job at a time: nothing else writes segment files of the open kind.
  *
- * Order: what has grown large, then what must be sealed, then the largest while a bound is near, then what is old, then
- * deletions. A sweep writes everything of its segment, so that one sweep frees many files of the log.
+ * Order: what has grown large, then what must be sealed, then the largest while a bound is near, then what keeps old
+ * files of the log (at a stop: everything, the longest waiting first), then what is old, then deletions. A sweep writes
+ * everything of its segment, so that one sweep frees many files of the log.
  */
 export class WriteBehind {
   readonly #options: WriteBehindOptions;

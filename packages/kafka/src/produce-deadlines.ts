@@ -47,7 +47,7 @@ export class ProduceDeadlines {
     this.#pulse.start();
   }
 
-  /** The call was answered in time; nothing happens if it was never added. */
+  /** Takes a call out; nothing happens if it is not in. */
   remove(call: OpenCall): void {
     const { before, next } = call;
     if (before === null && this.#first !== call) return;
@@ -59,6 +59,7 @@ export class ProduceDeadlines {
     call.next = null;
   }
 
+  /** Looks at no deadline any more; calls that are open go on until they are settled. */
   stop(): void {
     this.#pulse.stop();
     this.#beating = false;
@@ -72,6 +73,7 @@ export class ProduceDeadlines {
     const now = this.#clock.monotonic();
     let next: OpenCall | null;
     for (let call: OpenCall | null = this.#first; call !== null; call = next) {
+      // Answers leave in a later step: no call is settled by another's end.
       next = call.next;
       if (call.dueAt > now) continue;
       this.remove(call);

@@ -324,7 +324,11 @@ describe('storage 2.4: a log that rots', () => {
     for (const { start } of frames) {
       const header: FrameHeader = decodeFrameHeader(bytes, start)!;
       generation = header.generation;
-      const forged = { ...header, generation: generation + 2 ** 40, previousCrc: previousCrc ?? header.previousCrc };
+      const forged = {
+        ...header,
+        generation: generation + 2 ** 40,
+        previousCrc: previousCrc ?? header.previousCrc,
+      };
       previousCrc = encodeFrameHeader(bytes, start, forged);
     }
     const { rot } = await outcomeOf(withNewest(bytes));
