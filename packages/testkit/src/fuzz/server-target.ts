@@ -49,14 +49,17 @@ export interface ServerSubject {
 export function serverTarget(subject: ServerSubject): FuzzTarget {
   const { name, under, port, grammar, traffic, probe } = subject;
   const measures: TargetMeasures = { slowestMs: 0, healthyMs: 0, grownBytes: 0 };
-  // From the first sequence on: decoders that are fuzzed before, in this process, would keep it waiting.
   let client: HealthyClient | null = null;
   // So that what ended a server can be shrunk.
   const revive = async (): Promise<void> => {
     await client?.stop();
-    await under.restart();
-    await subject.connect();
     client = null;
+    await under.restart();
+  };
+  // Only now: decoders that are fuzzed before, in this process, would keep it waiting, or it would be idle for too long.
+  const begin = async (): Promise<HealthyClient> => {
+    await subject.connect();
+    return new HealthyClient(subject, measures);
   };
   let first: { readonly live: number; readonly resident: number; readonly descriptors: number } | null = null;
   return {
@@ -68,7 +71,7 @@ export function serverTarget(subject: ServerSubject): FuzzTarget {
     measures,
     async run(batchOfScripts) {
       if (!under.alive) await revive();
-      const healthy = (client ??= new HealthyClient(subject, measures));
+      const healthy = (client ??= await begin());
       // Not awaited alone: a healthy client that fails would never say that enough was served.
       const served = healthy.exchanges(patience);
       const connections = batchOfScripts.map((script) => {
