@@ -85,6 +85,18 @@ describe('SimDisk', () => {
     expect([...underWay].sort()).toEqual(['', '\0', 'x']);
   });
 
+  it('makes the size that a dsync write needs durable, also when the file was longer before', async () => {
+    const found = await survivors(async (disk) => {
+      const file = await created(disk, '/f');
+      await file.pwrite('wal', Buffer.alloc(3000, 'a'), 0);
+      await file.sync('wal');
+      await file.truncate('wal', 1000);
+      const again = await disk.open('wal', '/f', { dsync: true });
+      await again.pwrite('wal', Buffer.alloc(200, 'b'), 1000);
+    }, '/f');
+    expect([...found]).toEqual(['a'.repeat(1000) + 'b'.repeat(200)]);
+  });
+
   it('completes a call in one stroke: no power cut comes between its effect and who hears of it', async () => {
     for (const [title, call] of Object.entries({
       'a durable write': (file: DiskFile) => file.pwrite('wal', Buffer.from('x'), 0),

@@ -55,11 +55,14 @@ export class SimFileImage {
     this.#persistSize(this.#size);
   }
 
-  /** Makes the given range durable, as the completion of a durable write does. */
+  /**
+   * Makes the given range durable, as the completion of a durable write does: with a size that holds it, if a power cut
+   * could leave a smaller one.
+   */
   syncRange(position: number, bytes: number): void {
     const last = Math.ceil((position + bytes) / sectorBytes);
     for (let sector = Math.floor(position / sectorBytes); sector < last; sector++) this.#persist(sector);
-    if (position + bytes > this.#durableSize) this.#persistSize(this.#size);
+    if (position + bytes > Math.min(this.#durableSize, ...this.#sizes)) this.#persistSize(this.#size);
   }
 
   /** What a power cut leaves: in a quarter of cases all, in a quarter nothing, else each sector by itself. */
