@@ -30,6 +30,8 @@ export class Topics {
   readonly #random: Random;
   readonly #configs = new WeakMap<TopicRecord, TopicConfig>();
   readonly #creating = new Map<string, Promise<TopicRecord>>();
+  /** The last that was found by its name: clients ask for one over and over. */
+  #lastNamed: TopicRecord | undefined;
 
   constructor(options: TopicsOptions, metadata: Metadata, random: Random) {
     this.options = options;
@@ -47,7 +49,12 @@ export class Topics {
   }
 
   byName(name: string): TopicRecord | undefined {
-    return this.#metadata.image.topicsByName.get(topicKey(this.options.tenant, name));
+    const { topics, topicsByName } = this.#metadata.image;
+    const last = this.#lastNamed;
+    if (last !== undefined && last.name === name && topics.get(last.id) === last) return last;
+    const topic = topicsByName.get(topicKey(this.options.tenant, name));
+    this.#lastNamed = topic;
+    return topic;
   }
 
   /** Topics that clients may see, in name order. */
