@@ -8,6 +8,7 @@ import type { SegmentEnd } from './segment.ts';
  */
 const version = 1;
 const rowBytesMin = 70;
+const nothing = Buffer.alloc(0);
 
 export interface CheckpointSegment {
   readonly shard: ShardId;
@@ -58,9 +59,12 @@ export function decodeCheckpoint(bytes: Buffer): Checkpoint {
   return { oldestGeneration, fences, segments };
 }
 
-/** The generation from which entries are needed; for the log, which does not look into a checkpoint. */
+/**
+ * The generation from which entries are needed; for the log, which does not look into a checkpoint. Throws
+ * `BYTES_TRUNCATED` when there is no chunk.
+ */
 export function oldestGenerationOf(chunks: readonly Uint8Array[]): number {
-  return new ByteReader(chunks[0]!, 1).i64();
+  return new ByteReader(chunks[0] ?? nothing, 1).i64();
 }
 
 function writeSegment(out: ByteWriter, segment: CheckpointSegment): void {

@@ -60,6 +60,8 @@ describe('storage 2.5: the checkpoint at the head of a file of the log', () => {
     for (let length = 0; length < vector.length; length++) {
       expect(() => decodeCheckpoint(vector.subarray(0, length)), `${length}`).toThrow();
     }
+    expect(() => oldestGenerationOf([])).toThrow('the input ends early');
+    expect(() => oldestGenerationOf([vector.subarray(0, 8)])).toThrow('the input ends early');
     const later = Buffer.from(vector);
     later[0] = 2;
     expect(() => decodeCheckpoint(later)).toThrow('another version');
