@@ -36,8 +36,8 @@ const spare: Chunk[] = [];
 
 /**
  * The newest entries of one segment, without a gap; the oldest leave first. A row of numbers for each, and no object:
- * a second of small entries would be 100,000 of them, which the collector of garbage copies twice and then marks.
- * Watched by the bench `kafka-produce-small`.
+ * a second of small entries would be 100,000 of them, which the collector of garbage copies twice and then marks;
+ * `bench` watches what an entry costs.
  */
 export class MemoryTail {
   /** A read at or above this offset finds everything here. */

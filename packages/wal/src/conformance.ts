@@ -58,7 +58,7 @@ export class NumberedUser implements WalUser {
 
 /** What a `NumberedUser` wrote into its checkpoint; throws a `SyntaxError` when that is something else, or nothing. */
 export function stateOf(checkpoint: readonly Uint8Array[]): { done: number; oldest: number } {
-  return JSON.parse(Buffer.concat(checkpoint).toString()) as { done: number; oldest: number };
+  return JSON.parse(Buffer.from(checkpoint[0] ?? []).toString()) as { done: number; oldest: number };
 }
 
 /** The items that recovery hands over, in order. */
