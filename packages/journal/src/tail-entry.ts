@@ -11,18 +11,10 @@ export interface EntryPlace {
 }
 
 /** The numbers of an entry. */
-export interface TailFields {
-  readonly entryId: number;
-  readonly baseOffset: Offset;
-  readonly count: number;
-  readonly flags: number;
-  readonly crc: number;
-  readonly position: number;
-  /** With the header. */
-  readonly bytes: number;
-  readonly maxTimestamp: number;
-  readonly generation: number;
-}
+export type TailFields = Pick<
+  TailEntry,
+  'entryId' | 'baseOffset' | 'count' | 'flags' | 'crc' | 'position' | 'bytes' | 'maxTimestamp' | 'generation'
+>;
 
 /** Where the bytes of an entry are: in one piece of this memory, or in parts. */
 export type EntryMemory = ArrayBufferLike | EntryParts;
@@ -58,6 +50,7 @@ export class TailEntry implements StoredEntry {
   readonly flags: number;
   readonly crc: number;
   readonly position: number;
+  /** With the header. */
   readonly bytes: number;
   readonly maxTimestamp: number;
   readonly generation: number;

@@ -62,7 +62,8 @@ export class SimFileImage {
   syncRange(position: number, bytes: number): void {
     const last = Math.ceil((position + bytes) / sectorBytes);
     for (let sector = Math.floor(position / sectorBytes); sector < last; sector++) this.#persist(sector);
-    if (position + bytes > Math.min(this.#durableSize, ...this.#sizes)) this.#persistSize(this.#size);
+    const end = position + bytes;
+    if (end > this.#durableSize || this.#sizes.some((size) => size < end)) this.#persistSize(this.#size);
   }
 
   /** What a power cut leaves: in a quarter of cases all, in a quarter nothing, else each sector by itself. */
