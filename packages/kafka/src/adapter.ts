@@ -64,8 +64,6 @@ export interface Peer {
 export interface Request extends RequestHeader {
   readonly frame: Buffer;
   readonly peer: Peer;
-  /** By the monotonic clock. */
-  readonly receivedAt: number;
   /** Gives the answer of a handler that has returned `later`; once. */
   answer(answer: Answer): void;
   /** Instead of an answer: closes the connection. */

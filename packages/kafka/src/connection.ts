@@ -154,7 +154,7 @@ export class Connection implements ExchangeOwner, Answered {
     const requests = this.#pending.length;
     const continues = this.#reader.midFrame;
     try {
-      this.#reader.push(chunk, (frame) => this.#request(frame, now));
+      this.#reader.push(chunk, (frame) => this.#request(frame));
     } catch (error) {
       this.refuse(error);
       return;
@@ -168,10 +168,10 @@ export class Connection implements ExchangeOwner, Answered {
     this.goOn();
   }
 
-  #request(frame: Buffer, now: number): void {
+  #request(frame: Buffer): void {
     if (this.#closed) return;
     this.#context.counters.requests++;
-    const request = new Exchange(decodeRequestHeader(frame), frame, now, this);
+    const request = new Exchange(decodeRequestHeader(frame), frame, this);
     if (request.clientId !== this.#clientId) {
       if (!isPlainName(request.clientId, Infinity)) {
         this.#context.logger.debug({ peer: this.host }, 'a client id can not be kept');

@@ -15,20 +15,18 @@ export class Exchange implements Request {
   readonly clientId: string;
   readonly bodyStart: number;
   readonly frame: Buffer;
-  readonly receivedAt: number;
   readonly #owner: ExchangeOwner;
   started = false;
   #done = false;
   #reply: Answer = null;
 
-  constructor(header: RequestHeader, frame: Buffer, receivedAt: number, owner: ExchangeOwner) {
+  constructor(header: RequestHeader, frame: Buffer, owner: ExchangeOwner) {
     this.apiKey = header.apiKey;
     this.apiVersion = header.apiVersion;
     this.correlationId = header.correlationId;
     this.clientId = header.clientId;
     this.bodyStart = header.bodyStart;
     this.frame = frame;
-    this.receivedAt = receivedAt;
     this.#owner = owner;
   }
 

@@ -32,6 +32,11 @@ export class ProduceDeadlines {
     this.#pulse = new Pulse(clock, checkMs, () => this.#check());
   }
 
+  /** When a call that may take so long from now on is due. */
+  dueIn(timeoutMs: number): number {
+    return this.#clock.monotonic() + timeoutMs;
+  }
+
   add(call: OpenCall): void {
     call.before = this.#last;
     if (this.#last === null) this.#first = call;

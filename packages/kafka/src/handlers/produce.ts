@@ -106,7 +106,7 @@ class ProduceCall extends OpenCall {
     this.#request = request;
     this.#acks = asked.acks;
     this.#deadlines = deadlines;
-    this.dueAt = request.receivedAt + asked.timeoutMs;
+    this.dueAt = deadlines.dueIn(asked.timeoutMs);
   }
 
   get answered(): boolean {
