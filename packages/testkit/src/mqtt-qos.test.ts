@@ -148,6 +148,29 @@ describe('acknowledgements', () => {
     expect((await subscriber.settled()).filter(({ type }) => type === 'publish')).toEqual([]);
   });
 
+  it('a retained message at QoS 1 that is sent again is retained again, over one at QoS 2 that came behind it', async () => {
+    const kept = { clientId: 'repeats', cleanStart: false, properties: { sessionExpiry: 60 } };
+    const first = { topic: 'repeats', qos: 1, retain: true, packetId: 1, payload: 'first' } as const;
+    const second = { topic: 'repeats', qos: 2, retain: true, packetId: 2, payload: 'second' } as const;
+    const before = await broker.connect(5, kept);
+    before.publish(first);
+    before.publish(second);
+    await before.next('puback');
+    await before.next('pubrec');
+    // To the client both acknowledgements are lost.
+    before.drop();
+    const again = await broker.connect(5, kept);
+    again.publish({ ...first, dup: true });
+    again.publish({ ...second, dup: true });
+    await again.next('puback');
+    await again.next('pubrec');
+    again.ack('pubrel', 2);
+    await again.next('pubcomp');
+    const subscriber = await broker.connect(5, { clientId: 'repeats-s' });
+    await subscriber.subscribe('repeats', 1);
+    expect(await subscriber.receiveTexts(1)).toEqual(['first']);
+  });
+
   it('PUBREL for an unknown id is told as such', async () => {
     const client = await broker.connect(5, { clientId: 'unknown' });
     client.ack('pubrel', 99);
