@@ -15,7 +15,7 @@ import type { JournalCounters } from './counters.ts';
 import type { JournalLimits } from './limits.ts';
 import type { Segment } from './segment.ts';
 import type { SegmentStore, ShardState } from './segment-store.ts';
-import { headerOf, tailEntryOf } from './tail-entry.ts';
+import { entryNumbersOf, headerOf } from './tail-entry.ts';
 
 export interface AppenderOptions {
   readonly store: SegmentStore;
@@ -160,12 +160,12 @@ export class Appender {
   #append(stream: Stream, entry: AppendEntry, { header, segment, shard }: Checked): void {
     const { store, wal, counters, clock, onFatal } = this.#options;
     const place = { position: segment.end.bytes, generation: wal.generation };
-    const inMemory = tailEntryOf(header, entry.parts, place);
+    const numbers = entryNumbersOf(header, entry.parts, place);
     if (!segment.memory) {
       const { durability } = entry;
       let number: number;
       try {
-        number = wal.append(entry.parts, inMemory.crc, durability.kind === 'interval' ? lazily : undefined);
+        number = wal.append(entry.parts, numbers.crc, durability.kind === 'interval' ? lazily : undefined);
       } catch (error) {
         this.#refuse(stream, entry, 'STORAGE_FULL', shard);
         if (!(error instanceof RobustError) || error.code !== 'WAL_FULL') onFatal(error as Error);
@@ -173,14 +173,14 @@ export class Appender {
       }
       this.#flights.push({ number, segment, entryId: entry.entryId, stream });
       if (durability.kind === 'interval')
-        this.#lazy(stream, segment, { bytes: inMemory.bytes, ms: durability.ms });
+        this.#lazy(stream, segment, { bytes: numbers.bytes, ms: durability.ms });
     } else {
       stream.oweSoon(segment);
     }
     if (entry.epoch > shard.fence) shard.fence = entry.epoch;
-    store.push(segment, inMemory, clock.monotonic());
+    store.push(segment, numbers, entry.parts, clock.monotonic());
     counters.appendedEntries++;
-    counters.appendedBytes += inMemory.bytes;
+    counters.appendedBytes += numbers.bytes;
   }
 
   /** An entry that is here already: acknowledged again if it is the same. */

@@ -9,7 +9,7 @@ import type { IndexLoader } from './index-loader.ts';
 import { Segment } from './segment.ts';
 import type { SegmentFiles } from './segment-files.ts';
 import { SlabPool } from './slab-pool.ts';
-import { headerOf, tailEntryOf } from './tail-entry.ts';
+import { entryNumbersOf, headerOf } from './tail-entry.ts';
 
 const blockBytes = 400;
 
@@ -22,7 +22,7 @@ function rig(): { readonly loader: BlockLoader; readonly segment: Segment } {
   for (let at = 0; at < 3; at++) {
     const entry = log.data(1, 1000, { bytes: 350 });
     const place = { position: segment.end.bytes, generation: 1 };
-    segment.push(tailEntryOf(headerOf(entry)!, entry.parts, place));
+    segment.push(entryNumbersOf(headerOf(entry)!, entry.parts, place), entry.parts);
     parts.push(...entry.parts);
   }
   segment.stored = { ...segment.end };

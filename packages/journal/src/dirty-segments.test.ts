@@ -3,7 +3,7 @@ import { TestLog } from '@robustmq/kernel/conformance';
 import { expect, it } from 'vitest';
 import { DirtySegments } from './dirty-segments.ts';
 import { Segment } from './segment.ts';
-import { headerOf, tailEntryOf } from './tail-entry.ts';
+import { entryNumbersOf, headerOf } from './tail-entry.ts';
 
 /** A segment with an entry of each generation. */
 function segmentOf(id: number, generations: readonly number[]): Segment {
@@ -13,7 +13,7 @@ function segmentOf(id: number, generations: readonly number[]): Segment {
   for (const generation of generations) {
     const entry = log.data(1);
     const place = { position: segment.end.bytes, generation };
-    segment.push(tailEntryOf(headerOf(entry)!, entry.parts, place));
+    segment.push(entryNumbersOf(headerOf(entry)!, entry.parts, place), entry.parts);
   }
   return segment;
 }

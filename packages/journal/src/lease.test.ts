@@ -20,6 +20,8 @@ const tiny: Partial<JournalLimits> = {
 interface Rig {
   readonly journal: LocalJournal;
   readonly log: TestLog;
+  /** Appends more entries, each written to its segment before the next. */
+  readonly append: (entries: number) => Promise<void>;
 }
 
 async function rig(limits: Partial<JournalLimits> = tiny): Promise<Rig> {
@@ -27,13 +29,16 @@ async function rig(limits: Partial<JournalLimits> = tiny): Promise<Rig> {
   const journal = await startJournal({ disk: new SimDisk(), clock, limits });
   const log = new TestLog(shard, 1);
   const got = new AppendRecorder(journal);
-  for (let at = 0; at < count; at++) {
-    const entry = log.data(1, 1000, { bytes: 250 });
-    got.stream.send([entry]);
-    await got.durable(log.segment, entry.entryId);
-    await clock.advance(1);
-  }
-  return { journal, log };
+  const append = async (entries: number): Promise<void> => {
+    for (let at = 0; at < entries; at++) {
+      const entry = log.data(1, 1000, { bytes: 250 });
+      got.stream.send([entry]);
+      await got.durable(log.segment, entry.entryId);
+      await clock.advance(1);
+    }
+  };
+  await append(count);
+  return { journal, log, append };
 }
 
 async function read({ journal, log }: Rig, offset: number, range: Partial<ReadRequest>): Promise<ReadAnswer> {
@@ -112,6 +117,25 @@ describe('a lent answer', () => {
     });
     await Promise.all(readers);
   });
+});
+
+describe('storage 3.4: an answer from the memory tail', () => {
+  it.each([false, true])(
+    'is whole when its entries have left and their memory is used again, lent: %s',
+    async (lent) => {
+      const of = await rig({ ...tiny, tailCacheBytes: 1500 });
+      const before = of.journal.counters.blocksRead;
+      const held: ReadAnswer[] = [];
+      for (let round = 0; round < 5; round++) {
+        const newest = of.log.payloads.length - 1;
+        held.push(await read(of, newest, { lent, limit: newest + 1 }));
+        await of.append(40);
+      }
+      expect(of.journal.counters.blocksRead).toBe(before);
+      expect(held.map(({ entries }) => entries.length)).toEqual([1, 1, 1, 1, 1]);
+      for (const answer of held) expectWhole(of, answer);
+    },
+  );
 });
 
 describe('storage 3.4: the cache of blocks', () => {

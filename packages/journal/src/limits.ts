@@ -2,7 +2,7 @@ const kibibyte = 1024;
 const mebibyte = 1024 * kibibyte;
 
 /**
- * Sizes in bytes, times in ms. Every queue and cache of the journal has its bound here, but for the spare chunks of
+ * Sizes in bytes, times in ms. Every queue and cache of the journal has its bound here, but for the spare memory of
  * `memory-tail.ts`, which all journals of a process share.
  */
 export interface JournalLimits {

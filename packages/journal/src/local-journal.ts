@@ -49,7 +49,7 @@ import { importSegment } from './segment-import.ts';
 import { SegmentStore } from './segment-store.ts';
 import { SlabPool } from './slab-pool.ts';
 import { snapshotStore } from './store-snapshot.ts';
-import { tailEntryOf } from './tail-entry.ts';
+import { entryNumbersOf } from './tail-entry.ts';
 import { checkItem, encodeFence, fenceCrc } from './wal-items.ts';
 import { WriteBehind } from './write-behind.ts';
 
@@ -423,8 +423,8 @@ export class LocalJournal implements JournalClient, Lifecycle {
     await probe(segment, { files: this.#files }, (header, bytes) => {
       if (header.entryId !== segment.end.entry + 1) return;
       const place = { position: segment.end.bytes, generation: wal.generation };
-      const entry = tailEntryOf(header, [bytes], place);
-      this.#store.push(segment, entry, this.#options.clock.monotonic());
+      const entry = entryNumbersOf(header, [bytes], place);
+      this.#store.push(segment, entry, [bytes], this.#options.clock.monotonic());
       segment.durableEntry = entry.entryId;
       this.#options.logger.warn({ shard, segment: id, entry: entry.entryId }, 'the log had lost an entry');
     });

@@ -1,7 +1,9 @@
 import type { Offset } from '@robustmq/core';
 import { assert } from '@robustmq/core';
 import { reaches, TailEntry } from './tail-entry.ts';
-import type { EntryMemory } from './tail-entry.ts';
+import type { EntryNumbers } from './tail-entry.ts';
+import { TailMemory } from './tail-memory.ts';
+import type { TailSlab } from './tail-memory.ts';
 
 /** Rows of a chunk; a power of two. 10,000 shards with an entry each have a chunk each, of 1.6 KB. */
 const chunkRows = 16;
@@ -9,6 +11,8 @@ const chunkShift = 4;
 const rowMask = chunkRows - 1;
 /** Chunks that are kept for the next tail of this process that grows, at most: 6 MB. */
 const spareMax = 4096;
+/** Bytes that entries of all tails leave and that are kept for others. */
+const spareBytesMax = 16 * 1024 * 1024;
 /** Chunks that left a tail are cut off its list when they are this many, and half of it. */
 const cutMin = 64;
 
@@ -22,17 +26,18 @@ const column = {
   bytes: 5,
   maxTimestamp: 6,
   generation: 7,
-  /** Where the entry begins in its memory. */
+  /** Where the entry begins in its slab. */
   start: 8,
 } as const;
 const columns = 9;
 
 interface Chunk {
   readonly numbers: Float64Array;
-  readonly memory: (EntryMemory | null)[];
+  readonly slabs: (TailSlab | null)[];
 }
 
 const spare: Chunk[] = [];
+const memory = new TailMemory(spareBytesMax);
 
 /**
  * The newest entries of one segment, without a gap; the oldest leave first. A row of numbers for each, and no object:
@@ -60,7 +65,7 @@ export class MemoryTail {
   at(index: number): TailEntry {
     assert(index >= 0 && index < this.#length, 'an entry of this tail');
     const row = this.#head + index;
-    const { numbers, memory } = this.#chunks[row >>> chunkShift]!;
+    const { numbers, slabs } = this.#chunks[row >>> chunkShift]!;
     const inChunk = row & rowMask;
     const from = inChunk * columns;
     return new TailEntry(
@@ -75,19 +80,21 @@ export class MemoryTail {
         maxTimestamp: numbers[from + column.maxTimestamp]!,
         generation: numbers[from + column.generation]!,
       },
-      memory[inChunk]!,
+      slabs[inChunk]!,
       numbers[from + column.start]!,
     );
   }
 
-  push(entry: TailEntry): void {
+  /** Copies an entry in; `parts` as an `AppendEntry` has them. */
+  push(entry: EntryNumbers, parts: readonly Buffer[]): void {
     if (this.#length === 0) this.#firstId = entry.entryId;
     assert(entry.entryId === this.#firstId + this.#length, 'entries come without a gap');
     const row = this.#head + this.#length;
     if (row >>> chunkShift === this.#chunks.length) this.#chunks.push(spare.pop() ?? newChunk());
-    const { numbers, memory } = this.#chunks[row >>> chunkShift]!;
+    const { numbers, slabs } = this.#chunks[row >>> chunkShift]!;
     const inChunk = row & rowMask;
     const from = inChunk * columns;
+    const slab = memory.add(parts, entry.bytes);
     numbers[from + column.baseOffset] = entry.baseOffset;
     numbers[from + column.count] = entry.count;
     numbers[from + column.flags] = entry.flags;
@@ -96,8 +103,8 @@ export class MemoryTail {
     numbers[from + column.bytes] = entry.bytes;
     numbers[from + column.maxTimestamp] = entry.maxTimestamp;
     numbers[from + column.generation] = entry.generation;
-    numbers[from + column.start] = entry.start;
-    memory[inChunk] = entry.memory;
+    numbers[from + column.start] = slab.used - entry.bytes;
+    slabs[inChunk] = slab;
     this.#length++;
   }
 
@@ -105,11 +112,12 @@ export class MemoryTail {
   shift(): number {
     if (this.#length === 0) return 0;
     const at = this.#head >>> chunkShift;
-    const { numbers, memory } = this.#chunks[at]!;
+    const { numbers, slabs } = this.#chunks[at]!;
     const inChunk = this.#head & rowMask;
     const from = inChunk * columns;
+    memory.release(slabs[inChunk]!);
     // What left must not stay in memory until its chunk is free: entries are up to 2 MiB each.
-    memory[inChunk] = null;
+    slabs[inChunk] = null;
     const baseOffset = numbers[from + column.baseOffset]!;
     const count = numbers[from + column.count]!;
     const bytes = numbers[from + column.bytes]!;
@@ -189,6 +197,6 @@ export class MemoryTail {
 function newChunk(): Chunk {
   return {
     numbers: new Float64Array(chunkRows * columns),
-    memory: Array.from({ length: chunkRows }, () => null),
+    slabs: Array.from({ length: chunkRows }, () => null),
   };
 }

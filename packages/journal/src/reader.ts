@@ -16,6 +16,7 @@ import type { IndexLoader } from './index-loader.ts';
 import type { Segment } from './segment.ts';
 import type { SegmentStore } from './segment-store.ts';
 import { maxTimestampOf, reaches } from './tail-entry.ts';
+import type { TailEntry } from './tail-entry.ts';
 
 /** What a read needs from disk before it can go on, when it is not the number of a block. */
 const need = { nothing: -1, index: -2, filters: -3 } as const;
@@ -200,7 +201,7 @@ export class Reader {
     if (filter === null || end === undefined || index.end(block) > segment.stored.bytes) return false;
     if (filterMatches(filter, plan.request.filter!)) {
       for (let at = tail.find(plan.next); at < tail.length && tail.baseOffsetAt(at) < end; at++) {
-        if (!plan.take(tail.at(at))) return true;
+        if (!plan.takeInMemory(tail.at(at))) return true;
       }
     } else this.#counters.blocksSkipped++;
     plan.moveTo(end);
@@ -274,6 +275,13 @@ class ReadPlan {
     this.limit = Math.min(request.limit, segment.sealedEnd);
     this.next = request.offset;
     if (request.offset > this.limit) this.done = true;
+  }
+
+  /** As `take`, of an entry whose memory would be used again. */
+  takeInMemory(entry: TailEntry): boolean {
+    const taken = this.take(entry);
+    if (taken) entry.give();
+    return taken;
   }
 
   /** Adds an entry; false when the answer ends before it. */
@@ -384,7 +392,7 @@ function youngInTail({ tail }: Segment, timestamp: number): Offset | null {
 function takeTail(segment: Segment, plan: ReadPlan, from = 0): void {
   const tail = segment.tail;
   for (let at = Math.max(from, tail.find(plan.next)); at < tail.length; at++) {
-    if (!plan.take(tail.at(at))) return;
+    if (!plan.takeInMemory(tail.at(at))) return;
   }
   plan.reachEnd();
 }

@@ -15,7 +15,7 @@ import type { Segment, SegmentEnd } from './segment.ts';
 import type { FoundFile, SegmentFiles } from './segment-files.ts';
 import { scanSegment } from './segment-scan.ts';
 import type { SegmentStore } from './segment-store.ts';
-import { tailEntryOf } from './tail-entry.ts';
+import { entryNumbersOf } from './tail-entry.ts';
 import { decodeFence } from './wal-items.ts';
 
 export interface RecoveryOptions {
@@ -133,8 +133,7 @@ export class Recovery {
       segment.lostTo = Math.max(segment.lostTo, header.baseOffset + Math.max(1, header.count));
       return;
     }
-    // A view would keep the whole frame in memory for as long as one of its entries.
-    this.#take(segment, header, Buffer.from(item.bytes));
+    this.#take(segment, header, item.bytes);
   }
 
   #create(header: EntryHeader): Segment | null {
@@ -152,8 +151,8 @@ export class Recovery {
 
   #take(segment: Segment, header: EntryHeader, bytes: Buffer): void {
     const place = { position: segment.end.bytes, generation: this.#generation };
-    const entry = tailEntryOf(header, [bytes], place);
-    this.#options.store.push(segment, entry, this.#options.now());
+    const entry = entryNumbersOf(header, [bytes], place);
+    this.#options.store.push(segment, entry, [bytes], this.#options.now());
     segment.durableEntry = entry.entryId;
   }
 
@@ -251,7 +250,7 @@ export async function probe(
       previousCrc: segment.end.crc,
       end: await file.size(),
     } as const;
-    await scanSegment(file, segment, range, (header, entry) => visit(header, Buffer.from(entry)));
+    await scanSegment(file, segment, range, visit);
   };
   try {
     await modules.files.use('read', segment, scan);
@@ -264,8 +263,7 @@ export async function probe(
 async function takeFile(segment: Segment, file: DiskFile, fileBytes: number): Promise<void> {
   const range = { io: 'read', position: 0, entryId: 0, previousCrc: 0, end: fileBytes } as const;
   await scanSegment(file, segment, range, (header, bytes, position) => {
-    const entry = tailEntryOf(header, [bytes], { position, generation: 0 });
-    segment.push(entry);
+    segment.push(entryNumbersOf(header, [bytes], { position, generation: 0 }), [bytes]);
     segment.tail.shift();
   });
   restoreEnd(segment, segment.end);

@@ -7,8 +7,8 @@ import type { JournalLimits } from './limits.ts';
 import { Segment } from './segment.ts';
 import type { SegmentFiles } from './segment-files.ts';
 import { GatheringWriter, writeFooter } from './segment-writer.ts';
-import { headerOf, tailEntryOf } from './tail-entry.ts';
-import type { TailEntry } from './tail-entry.ts';
+import type { WrittenEntry } from './segment-writer.ts';
+import { entryNumbersOf, headerOf } from './tail-entry.ts';
 
 export interface SegmentImportOptions {
   readonly disk: Disk;
@@ -61,7 +61,7 @@ class Importer {
   readonly #limits: JournalLimits;
   readonly #filters = new FilterMaker();
   #segment: Segment | null = null;
-  #pending: TailEntry[] = [];
+  #pending: WrittenEntry[] = [];
   #pendingBytes = 0;
 
   constructor(request: WriteSegmentRequest, limits: JournalLimits) {
@@ -90,11 +90,12 @@ class Importer {
       header.entryId === end.entry + 1 && header.previousCrc === end.crc,
       'entries are dense and chained',
     );
-    const stored = tailEntryOf(header, entry.parts, { position: end.bytes, generation: 0 });
+    const stored = entryNumbersOf(header, entry.parts, { position: end.bytes, generation: 0 });
     const blocks = segment.index!.blocks;
-    segment.push(stored);
+    segment.push(stored, entry.parts);
     if (segment.index!.blocks > blocks && blocks > 0) this.#closeBlock(segment, blocks - 1);
-    this.#pending.push(stored);
+    // Not the tail's copy: an entry leaves it with its block, which may be before it is written.
+    this.#pending.push({ position: stored.position, parts: entry.parts });
     this.#pendingBytes += stored.bytes;
     return this.#pendingBytes >= this.#limits.writeBytes;
   }

@@ -5,7 +5,7 @@ import type { JournalLimits } from './limits.ts';
 import { MemoryTail } from './memory-tail.ts';
 import type { SegmentIdentity } from './segment.ts';
 import { Segment } from './segment.ts';
-import type { TailEntry } from './tail-entry.ts';
+import type { EntryNumbers } from './tail-entry.ts';
 
 /** What the journal knows of a shard: its fence, and the segments it has of it. */
 export class ShardState {
@@ -66,8 +66,8 @@ export class SegmentStore {
   }
 
   /** Takes an entry of a segment into memory. */
-  push(segment: Segment, entry: TailEntry, now: number): void {
-    segment.push(entry);
+  push(segment: Segment, entry: EntryNumbers, parts: readonly Buffer[], now: number): void {
+    segment.push(entry, parts);
     if (segment.memory) {
       this.#memory.add(segment);
       this.#counters.memoryBytes += entry.bytes;
@@ -103,11 +103,12 @@ export class SegmentStore {
   remove(segment: Segment): void {
     segment.phase = 'deleted';
     if (segment.memory) {
-      while (segment.tail.length > 0) this.#counters.memoryBytes -= segment.tail.shift();
+      this.#counters.memoryBytes -= emptied(segment.tail);
       this.#memory.delete(segment);
     } else if (this.dirty.delete(segment)) {
       this.#counters.tailBytes -= segment.unstoredBytes;
     }
+    emptied(segment.tail);
     segment.tail = new MemoryTail(segment.end.offset);
     this.shards.get(segment.shard)?.segments.delete(segment.id);
   }
@@ -125,6 +126,13 @@ export class SegmentStore {
       this.#memory.delete(segment);
     }
   }
+}
+
+/** Lets all entries of a tail leave; returns their bytes. */
+function emptied(tail: MemoryTail): number {
+  let bytes = 0;
+  while (tail.length > 0) bytes += tail.shift();
+  return bytes;
 }
 
 interface WrittenRun {

@@ -2,7 +2,12 @@ import type { DiskFile, IoClass } from '@robustmq/core';
 import { assert } from '@robustmq/core';
 import { encodeFooter } from './footer.ts';
 import type { Segment } from './segment.ts';
-import type { TailEntry } from './tail-entry.ts';
+
+/** An entry as it lies in its file, in parts. */
+export interface WrittenEntry {
+  readonly position: number;
+  readonly parts: readonly Buffer[];
+}
 
 /** Gathers entries into writes of at most `bytesMax`, each written before the next is filled. */
 export class GatheringWriter {
@@ -14,7 +19,7 @@ export class GatheringWriter {
   }
 
   /** Writes the entries, which lie back to back from the first one's position. */
-  async write(io: IoClass, file: DiskFile, entries: readonly TailEntry[]): Promise<void> {
+  async write(io: IoClass, file: DiskFile, entries: readonly WrittenEntry[]): Promise<void> {
     const staging = this.#staging;
     let position = entries[0]?.position ?? 0;
     // A write that found no space may have left something.

@@ -3,7 +3,7 @@ import { BlockIndex } from './block-index.ts';
 import type { CachedBlock } from './block-cache.ts';
 import type { BlockLoad } from './block-loader.ts';
 import { MemoryTail } from './memory-tail.ts';
-import type { TailEntry } from './tail-entry.ts';
+import type { EntryNumbers } from './tail-entry.ts';
 
 /** The end of a prefix of a segment's entries. */
 export interface SegmentEnd {
@@ -103,9 +103,9 @@ export class Segment {
   }
 
   /** Takes the next entry in: the caller has checked id and chain. */
-  push(entry: TailEntry): void {
+  push(entry: EntryNumbers, parts: readonly Buffer[]): void {
     const end = this.end;
-    this.tail.push(entry);
+    this.tail.push(entry, parts);
     // A sealed file's index may have been dropped; an open segment always has one.
     this.index?.add(entry.baseOffset, entry.bytes, entry.maxTimestamp, entry.isControl);
     advance(end, entry);
@@ -123,7 +123,7 @@ export function emptyEnd(baseOffset: Offset): SegmentEnd {
 }
 
 /** Moves an end behind `entry`. */
-export function advance(end: SegmentEnd, entry: TailEntry): void {
+export function advance(end: SegmentEnd, entry: EntryNumbers): void {
   end.entry = entry.entryId;
   end.offset = entry.endOffset;
   if (entry.maxTimestamp > end.maxTimestamp) end.maxTimestamp = entry.maxTimestamp;

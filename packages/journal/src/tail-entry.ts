@@ -2,6 +2,7 @@ import type { Offset } from '@robustmq/core';
 import type { AppendEntry, EntryHeader, StoredEntry } from '@robustmq/kernel';
 import { decodeEntryHeader, entryCrcOf, entryFlag, entryHeaderBytes } from '@robustmq/kernel';
 import { batchMaxTimestamp, nextBatch } from '@robustmq/record';
+import type { TailSlab } from './tail-memory.ts';
 
 /** Where an entry lies in its segment's file. */
 export interface EntryPlace {
@@ -10,40 +11,8 @@ export interface EntryPlace {
   readonly generation: number;
 }
 
-/** The numbers of an entry. */
-export type TailFields = Pick<
-  TailEntry,
-  'entryId' | 'baseOffset' | 'count' | 'flags' | 'crc' | 'position' | 'bytes' | 'maxTimestamp' | 'generation'
->;
-
-/** Where the bytes of an entry are: in one piece of this memory, or in parts. */
-export type EntryMemory = ArrayBufferLike | EntryParts;
-
-/** An entry of several parts, which are put together at the first read. */
-export class EntryParts {
-  #parts: readonly Buffer[];
-
-  /** As an `AppendEntry` has them. */
-  constructor(parts: readonly Buffer[]) {
-    this.#parts = parts;
-  }
-
-  /** Header and payload, as they were appended until somebody reads the payload of several parts. */
-  get parts(): readonly Buffer[] {
-    return this.#parts;
-  }
-
-  /** The payload in one piece. */
-  get payload(): Buffer {
-    const [head, only] = this.#parts;
-    if (this.#parts.length === 2 && head!.length === entryHeaderBytes) return only!;
-    if (this.#parts.length > 1) this.#parts = [Buffer.concat(this.#parts)];
-    return this.#parts[0]!.subarray(entryHeaderBytes);
-  }
-}
-
-/** An entry in the journal's memory; what readers of the tail are given. */
-export class TailEntry implements StoredEntry {
+/** The numbers of an entry, which the memory tail keeps beside its bytes. */
+export class EntryNumbers {
   readonly entryId: number;
   readonly baseOffset: Offset;
   readonly count: number;
@@ -54,38 +23,17 @@ export class TailEntry implements StoredEntry {
   readonly bytes: number;
   readonly maxTimestamp: number;
   readonly generation: number;
-  readonly memory: EntryMemory;
-  /** Where it begins in its memory, if that is one piece. */
-  readonly start: number;
-  #payload: Buffer | null = null;
 
-  constructor(fields: TailFields, memory: EntryMemory, start: number) {
-    this.entryId = fields.entryId;
-    this.baseOffset = fields.baseOffset;
-    this.count = fields.count;
-    this.flags = fields.flags;
-    this.crc = fields.crc;
-    this.position = fields.position;
-    this.bytes = fields.bytes;
-    this.maxTimestamp = fields.maxTimestamp;
-    this.generation = fields.generation;
-    this.memory = memory;
-    this.start = start;
-  }
-
-  /** Header and payload. */
-  get parts(): readonly Buffer[] {
-    const { memory } = this;
-    return memory instanceof EntryParts ? memory.parts : [Buffer.from(memory, this.start, this.bytes)];
-  }
-
-  get payload(): Buffer {
-    return (this.#payload ??= this.#payloadOf(this.memory));
-  }
-
-  #payloadOf(memory: EntryMemory): Buffer {
-    if (memory instanceof EntryParts) return memory.payload;
-    return Buffer.from(memory, this.start + entryHeaderBytes, this.bytes - entryHeaderBytes);
+  constructor(numbers: NumbersOf<EntryNumbers>) {
+    this.entryId = numbers.entryId;
+    this.baseOffset = numbers.baseOffset;
+    this.count = numbers.count;
+    this.flags = numbers.flags;
+    this.crc = numbers.crc;
+    this.position = numbers.position;
+    this.bytes = numbers.bytes;
+    this.maxTimestamp = numbers.maxTimestamp;
+    this.generation = numbers.generation;
   }
 
   get isControl(): boolean {
@@ -97,22 +45,56 @@ export class TailEntry implements StoredEntry {
   }
 }
 
-/** The entry with this header; `parts` as an `AppendEntry` has them. */
-export function tailEntryOf(header: EntryHeader, parts: readonly Buffer[], place: EntryPlace): TailEntry {
-  const first = parts[0]!;
-  const fields = {
+type NumbersOf<Numbers> = Omit<Numbers, 'isControl' | 'endOffset'>;
+
+/** An entry in the journal's memory. Its bytes are there until it leaves the tail, or for good once they are given. */
+export class TailEntry extends EntryNumbers implements StoredEntry {
+  readonly #slab: TailSlab;
+  readonly #start: number;
+  #payload: Buffer | null = null;
+
+  constructor(numbers: NumbersOf<EntryNumbers>, slab: TailSlab, start: number) {
+    super(numbers);
+    this.#slab = slab;
+    this.#start = start;
+  }
+
+  /** Header and payload. */
+  get parts(): readonly Buffer[] {
+    return [this.#view(0)];
+  }
+
+  get payload(): Buffer {
+    return (this.#payload ??= this.#view(entryHeaderBytes));
+  }
+
+  /** Readers may look at the bytes for as long as they like. */
+  give(): void {
+    this.#slab.isGiven = true;
+  }
+
+  #view(from: number): Buffer {
+    return this.#slab.bytes.subarray(this.#start + from, this.#start + this.bytes);
+  }
+}
+
+/** The numbers of the entry with this header; `parts` as an `AppendEntry` has them. */
+export function entryNumbersOf(
+  header: EntryHeader,
+  parts: readonly Buffer[],
+  place: EntryPlace,
+): EntryNumbers {
+  return new EntryNumbers({
     entryId: header.entryId,
     baseOffset: header.baseOffset,
     count: header.count,
     flags: header.flags,
-    crc: entryCrcOf(first),
+    crc: entryCrcOf(parts[0]!),
     position: place.position,
     bytes: entryHeaderBytes + header.payloadBytes,
     maxTimestamp: maxTimestampOf(parts, header.flags, entryHeaderBytes),
     generation: place.generation,
-  };
-  if (parts.length === 1) return new TailEntry(fields, first.buffer, first.byteOffset);
-  return new TailEntry(fields, new EntryParts(parts), 0);
+  });
 }
 
 /** The entry an owner sends, checked against its own header; null when they contradict each other. */

@@ -5,7 +5,7 @@ import { SimRandom } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
 import { MqttBroker } from './mqtt-broker.ts';
 import { between, discrepancies, GamePublisher, GameSubscriber, pick, staleRetained } from './mqtt-game.ts';
-import type { Wanted } from './mqtt-game.ts';
+import type { Sent, Wanted } from './mqtt-game.ts';
 import { waitUntil } from './wait-until.ts';
 
 const seeds = Number(process.env['MQTT_GAME_SEEDS'] ?? 10);
@@ -128,7 +128,7 @@ async function play(seed: number, faults: readonly string[]): Promise<void> {
   for (let at = 0; at < 150; at++) await step({ broker, random, publishers, subscribers }, faults);
 
   // Everybody comes back, and all that is owed arrives.
-  const sent = (): Map<string, { sequence: number; qos: Qos; retain: boolean }[]> =>
+  const sent = (): Map<string, readonly Sent[]> =>
     new Map(publishers.flatMap((publisher) => [...publisher.sent]));
   const settled = async (): Promise<boolean> => {
     for (const player of [...publishers, ...subscribers]) if (!player.connected) await player.connect();

@@ -4,7 +4,7 @@ import type { MqttBroker } from './mqtt-broker.ts';
 import type { MqttClient } from './mqtt-client.ts';
 
 /** One message as the game counts them: its place among those of its subject, and the QoS it was published with. */
-interface Sent {
+export interface Sent {
   readonly sequence: number;
   readonly qos: Qos;
   readonly retain: boolean;
