@@ -16,6 +16,8 @@ const stride = Number(process.env['FLIP_STRIDE'] ?? 1999);
 const timeoutMs = process.env['FLIP_STRIDE'] === undefined ? 300_000 : 4 * 3_600_000;
 const count = 9;
 const pageBytes = 4096;
+const frameMagic = 0x5257414c;
+const frameHeaderBytes = 64;
 /** Header and table of a frame with one item. */
 const frameHeadBytes = 72;
 const swept: Partial<JournalLimits> = {
@@ -191,6 +193,11 @@ function expectNoMore(found: Losses, path: string, at: number): void {
     for (const { status } of found.values()) expect(status).toBe('ok');
     return;
   }
+  if (isPadding(path, at)) {
+    expect(all, 'nothing was hit').toEqual([]);
+    for (const { status } of found.values()) expect(status).toBe('ok');
+    return;
+  }
   const hit = places.find(({ file, from, to }) => file === path && from <= at && at < to);
   for (const [log, { missing, status }] of found) {
     const exposed = places.filter((place) => place.log === log && mayBeLost(place, hit));
@@ -205,11 +212,23 @@ function mayBeLost(place: Place, hit: Place | undefined): boolean {
   return hit === undefined || (hit.log === place.log && hit.entry <= place.entry);
 }
 
+/** Whether a byte of a file of the log is behind the end of its frame, or in a page that never had one. */
+function isPadding(path: string, at: number): boolean {
+  const image = images.get(path)!;
+  if (!path.startsWith('wal/')) return false;
+  let end = 0;
+  for (let page = 0; page <= at; page = Math.max(page + pageBytes, Math.ceil(end / pageBytes) * pageBytes)) {
+    if (image.readUInt32BE(page) === frameMagic)
+      end = page + frameHeaderBytes + image.readUInt32BE(page + 44);
+  }
+  return at >= end;
+}
+
 /** Every `step`th byte of a file of the log and one in each head of a frame; of the small files more. */
 function* positionsIn(path: string, image: Buffer, step: number): Generator<number> {
   const inLog = path.startsWith('wal/');
   const every = inLog ? step : Math.ceil(step / 20);
-  for (let at = 0; at < image.length; at += every) yield at;
+  for (let at = 0; at < image.length; at += every) if (every > 1 || !isPadding(path, at)) yield at;
   if (!inLog || every === 1) return;
   for (let page = 0; page * pageBytes < image.length; page++) {
     const at = page * pageBytes;

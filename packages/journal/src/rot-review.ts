@@ -6,10 +6,15 @@ import { batchLastOffsetDelta, nextBatch } from '@robustmq/record';
 import type { RotReport } from '@robustmq/wal';
 import type { Segment } from './segment.ts';
 import type { SegmentStore } from './segment-store.ts';
+import { checkItem, decodeFence } from './wal-items.ts';
 
 const magicBytes = Buffer.from('RMQE');
 /** Offsets that a segment may have lost when nobody knows what a damaged frame held: far above what fits in one. */
 const unknownLossOffsets = 2 ** 20;
+/** Items of one frame that are tried to be restored: more than that are no flipped bits. */
+const restoredMax = 64;
+/** Bytes under an item's own checksum: its header, and the first of its batch. */
+const restoredBytes = entryHeaderBytes + 21;
 /** Where an entry has its first offset: in its header, and in its first batch. */
 const baseInHeader = 32;
 const baseInBatch = entryHeaderBytes;
@@ -26,8 +31,8 @@ export interface RotReviewOptions {
 }
 
 /**
- * Finds out whom the damage to the log hit. A damaged entry whose header still continues its segment's chain names its
- * segment and the offsets it had; when that explains all damaged items, nobody else is affected. Otherwise every segment
+ * Finds out whom the damage to the log hit. A damaged entry whose header, or what it was before a bit was flipped, still
+ * continues its segment's chain names its segment and the offsets it had; when that explains all damaged items, nobody else is affected. Otherwise every segment
  * that was open and may have had an entry there is lost from its end on: a journal that may have lost acknowledged
  * entries never says that it has none.
  */
@@ -35,7 +40,8 @@ export async function reviewRot(reports: readonly RotReport[], options: RotRevie
   for (const report of reports) {
     if (report.kind === 'checkpoint') continue;
     const explained = await attribute(report, options);
-    options.logger.error({ ...report, explained }, 'the write-ahead log is damaged');
+    const { bad: _, ...figures } = report;
+    options.logger.error({ ...figures, explained }, 'the write-ahead log is damaged');
     if (report.badItems !== null && explained >= report.badItems) continue;
     for (const { shard, record } of options.openRecords()) create(shard, record, options.store);
     for (const segment of options.store.segments()) {
@@ -49,22 +55,60 @@ export async function reviewRot(reports: readonly RotReport[], options: RotRevie
 /** Items of the report that are explained, counted. */
 async function attribute(report: RotReport, options: RotReviewOptions): Promise<number> {
   const bytes = await readDamaged(report, options);
+  if (report.kind !== 'item') return attributeFound(bytes, options);
+  let explained = 0;
+  for (const [tries, { at, bytes: length, crc }] of report.bad.entries()) {
+    const item = bytes.subarray(at, at + length);
+    const whole = tries < restoredMax ? restoreBit(item, crc) : null;
+    const fence = whole === null ? null : decodeFence(whole);
+    if (fence !== null) {
+      const shard = options.store.shard(fence.shard);
+      if (fence.epoch > shard.fence) shard.fence = fence.epoch;
+      explained++;
+    } else if (attributeEntry(whole ?? item, options)) explained++;
+  }
+  return explained;
+}
+
+/** Entries of a frame that nobody can take apart: wherever one begins. */
+function attributeFound(bytes: Buffer, options: RotReviewOptions): number {
   let explained = 0;
   for (let at = bytes.indexOf(magicBytes); at >= 0; at = bytes.indexOf(magicBytes, at + 1)) {
     const header = headerAt(bytes, at);
     if (header === null) continue;
-    const length = entryHeaderBytes + header.payloadBytes;
-    if (checkEntry(bytes.subarray(at, at + length)) !== null) {
-      at += length - 1;
-      continue;
-    }
-    const record = options.record(header.shard, header.segment);
-    if (record?.state === 'open') create(header.shard, record, options.store);
-    const segment = options.store.find(header.shard, header.segment);
-    if (segment === undefined || segment.epoch !== header.epoch) continue;
-    if (explains(segment, header, bytes.subarray(at, at + length))) explained++;
+    const entry = bytes.subarray(at, at + entryHeaderBytes + header.payloadBytes);
+    if (checkEntry(entry) !== null) at += entry.length - 1;
+    else if (attributeEntry(entry, options)) explained++;
   }
   return explained;
+}
+
+/** Whether a damaged entry is one of a segment that is here, which then knows what it lost. */
+function attributeEntry(entry: Buffer, { record: recordOf, store }: RotReviewOptions): boolean {
+  const header = headerAt(entry, 0);
+  if (header === null) return false;
+  const record = recordOf(header.shard, header.segment);
+  if (record?.state === 'open') create(header.shard, record, store);
+  const segment = store.find(header.shard, header.segment);
+  return segment !== undefined && segment.epoch === header.epoch && explains(segment, header, entry);
+}
+
+/**
+ * The item as it was before one bit of its header, or of its first batch's, was flipped; null when that is not what
+ * happened. Only to learn whose it was: what is damaged is never served.
+ */
+function restoreBit(item: Buffer, crc: number): Buffer | null {
+  const copy = Buffer.from(item);
+  const bytes = Math.min(item.length, restoredBytes);
+  for (let at = 0; at < bytes; at++) {
+    const byte = item[at]!;
+    for (let bit = 0; bit < 8; bit++) {
+      copy[at] = byte ^ (1 << bit);
+      if (checkItem(copy) === crc) return copy;
+    }
+    copy[at] = byte;
+  }
+  return null;
 }
 
 /**

@@ -105,14 +105,19 @@ export function frameBytes(bodyBytes: number): number {
   return Math.ceil((frameHeaderBytes + bodyBytes) / pageBytes) * pageBytes;
 }
 
+/** Where the first of so many items begins in its frame. */
+export function itemsAt(items: number): number {
+  return frameHeaderBytes + items * tableEntryBytes;
+}
+
 /** Where the items of a frame are, by its table; null when the table is not what was written. */
 export function decodeTable(frame: Buffer, header: FrameHeader): FrameItem[] | null {
-  const itemsAt = frameHeaderBytes + header.items * tableEntryBytes;
+  const tableEnd = itemsAt(header.items);
   if (frame.length < frameHeaderBytes + header.bodyBytes) return null;
-  if (crc32c(frame.subarray(frameHeaderBytes, itemsAt)) !== header.tableCrc) return null;
+  if (crc32c(frame.subarray(frameHeaderBytes, tableEnd)) !== header.tableCrc) return null;
   const items: FrameItem[] = [];
-  let start = itemsAt;
-  for (let at = frameHeaderBytes; at < itemsAt; at += tableEntryBytes) {
+  let start = tableEnd;
+  for (let at = frameHeaderBytes; at < tableEnd; at += tableEntryBytes) {
     const end = start + frame.readUInt32BE(at);
     if (end > frameHeaderBytes + header.bodyBytes) return null;
     items.push({ bytes: frame.subarray(start, end), crc: frame.readUInt32BE(at + 4) });

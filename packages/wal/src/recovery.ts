@@ -1,6 +1,6 @@
 import { crc32c, RobustError } from '@robustmq/core';
 import type { FrameItem } from './frame.ts';
-import { decodeFrameHeader, decodeTable } from './frame.ts';
+import { decodeFrameHeader, decodeTable, itemsAt } from './frame.ts';
 import type { FileScan, FrameOwner, FrameRef } from './scan.ts';
 import { findFirstHeader, isOwned, readFrame, scanFrames, scanHead } from './scan.ts';
 import type { WalErrorCode } from './wal-error.ts';
@@ -21,7 +21,7 @@ export interface WalUser {
 
 /**
  * Something that was durable and is not there any more.
- * - `item`: a frame with some bad items; the good ones were handed over, `badIndexes` names the others.
+ * - `item`: a frame with some bad items; the good ones were handed over, `bad` has the others.
  * - `frame`: frames that cannot be read at all; `badItems` is null when nobody knows how many items they had.
  * - `generation`: whole files, of which `generation` is the last.
  * - `checkpoint`: the newest checkpoint; an older one was loaded.
@@ -38,7 +38,19 @@ export interface RotReport {
   bytes: number;
   goodItems: number;
   badItems: number | null;
-  badIndexes: number[];
+  /** Of an `item`: the bad ones, in order. */
+  bad: BadItem[];
+}
+
+/** A bad item of a frame whose table is whole. */
+export interface BadItem {
+  /** Among the items of its frame. */
+  index: number;
+  /** Where it begins in the damaged bytes, and its length. */
+  at: number;
+  bytes: number;
+  /** The checksum that the table has for it. */
+  crc: number;
 }
 
 export interface RecoveredItem {
@@ -268,16 +280,18 @@ async function readGoodItems(
     return [];
   }
   const good: RecoveredItem[] = [];
-  const badIndexes: number[] = [];
+  const bad: BadItem[] = [];
+  let at = itemsAt(items.length);
   for (let index = 0; index < items.length; index++) {
     const { bytes, crc } = items[index]!;
     if (options.user.check(bytes) === crc)
       good.push({ bytes, crc, position: { generation, position, index } });
-    else badIndexes.push(index);
+    else bad.push({ index, at, bytes: bytes.length, crc });
+    at += bytes.length;
   }
-  if (badIndexes.length > 0) {
+  if (bad.length > 0) {
     const report = lostFrames(scan, position, frame.bytes);
-    const counts = { goodItems: good.length, badItems: badIndexes.length, badIndexes };
+    const counts = { goodItems: good.length, badItems: bad.length, bad };
     options.rot.push({ ...report, kind: 'item', ...counts });
   }
   return good;
@@ -315,7 +329,7 @@ function endOf(scan: FileScan): number {
 
 function lostFrames(scan: FileScan, position: number, bytes: number): RotReport {
   const { file, generation } = scan;
-  const unknown = { goodItems: 0, badItems: null, badIndexes: [] };
+  const unknown = { goodItems: 0, badItems: null, bad: [] };
   return { kind: 'frame', file: file.name, generation, generations: 1, position, bytes, ...unknown };
 }
 
@@ -324,6 +338,6 @@ function lostGenerations(
   generations: number,
   kind: 'generation' | 'checkpoint',
 ): RotReport {
-  const unknown = { goodItems: 0, badItems: null, badIndexes: [] };
+  const unknown = { goodItems: 0, badItems: null, bad: [] };
   return { kind, file: null, generation, generations, position: 0, bytes: 0, ...unknown };
 }
