@@ -14,7 +14,7 @@ import { connect, createServer } from 'node:net';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { freePorts, runRobustmq, ServerProcess, waitUntil } from '@robustmq/testkit';
+import { freePorts, MqttClient, runRobustmq, ServerProcess, waitUntil } from '@robustmq/testkit';
 import type { ServerExit } from '@robustmq/testkit';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
@@ -219,6 +219,32 @@ describe('the running server', () => {
     }
     expect(Math.min(...times)).toBeLessThan(restartMsMax);
   });
+
+  it.each(['SIGTERM', 'SIGKILL'] as const)(
+    'mqtt defect 60: a kept session is present after %s, with its queued messages and its new ones',
+    async (signal) => {
+      await using server = await ServerProcess.start();
+      const { mqtt } = server.ports;
+      const kept = { clientId: 'kept', cleanStart: false, properties: { sessionExpiry: 600 } };
+      const first = await MqttClient.connect(mqtt, 5, kept);
+      await first.client.subscribe('kept/#', 1);
+      first.client.drop();
+      const before = await MqttClient.connect(mqtt, 5);
+      const publish = (client: MqttClient, payload: string): Promise<number> =>
+        client.publishAcknowledged({ topic: 'kept/a', payload });
+      for (const payload of ['1', '2', '3']) expect(await publish(before.client, payload)).toBe(0);
+      await server.stop(signal);
+      await server.start();
+      const { client, connack } = await MqttClient.connect(mqtt, 5, kept);
+      expect(connack.sessionPresent).toBe(true);
+      expect(await client.receiveTexts(3)).toEqual(['1', '2', '3']);
+      const after = await MqttClient.connect(mqtt, 5);
+      expect(await publish(after.client, '4')).toBe(0);
+      expect(await client.receiveTexts(1)).toEqual(['4']);
+      client.drop();
+      after.client.drop();
+    },
+  );
 
   it('takes a signal that comes twice at once for one', async () => {
     await using server = await ServerProcess.start();

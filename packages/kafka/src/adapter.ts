@@ -22,7 +22,7 @@ export interface KafkaOptions extends ListenAddress {
   readonly partialRequestMs?: number;
   /** A connection that takes nothing of what it asked for during this time is closed. Default 60 s. */
   readonly stalledMs?: number;
-  /** Bytes of incomplete requests, all connections together. Default 512 MiB. */
+  /** Bytes of incomplete requests, all connections together; beyond it who holds most is closed. Default 512 MiB. */
   readonly partialBytesMax?: number;
   /** Bytes of answers that clients have not taken; above it a fetch gets one batch. Default 256 MiB. */
   readonly unsentBytesMax?: number;
@@ -47,6 +47,8 @@ export interface KafkaContext extends KafkaModules {
   readonly groups: GroupCoordinator;
   readonly answers: AnswerTurn;
   readonly produceDeadlines: ProduceDeadlines;
+  /** More is held for requests that are not complete; who holds most is closed when it is too much. */
+  boundPartial(): void;
   /** The advertised address. */
   broker(): { nodeId: number; host: string; port: number };
 }

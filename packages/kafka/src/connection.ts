@@ -17,8 +17,6 @@ const pendingBytesMax = 16 * 1024 * 1024;
 const probeAfterMs = 60_000;
 /** A connection with more requests than this takes goes on in the next turn of the event loop. */
 const turnMs = 5;
-/** A connection with less than this of an incomplete request is not closed for what all of them hold. */
-const partialBytesFree = 1024 * 1024;
 
 export type HandlerOf = (apiKey: number, apiVersion: number) => Handler | null;
 
@@ -27,7 +25,6 @@ export interface ConnectionLimits {
   readonly idleMs: number;
   readonly partialRequestMs: number;
   readonly stalledMs: number;
-  readonly partialBytesMax: number;
 }
 
 /**
@@ -109,6 +106,20 @@ export class Connection implements ExchangeOwner, Answered {
   close(): void {
     this.#closed = true;
     this.#socket.destroy();
+  }
+
+  /** What is held for a request that is not complete. */
+  get partialBytes(): number {
+    return this.#partialBytes;
+  }
+
+  /** Gives up an incomplete request, and closes: the others need the memory. */
+  dropPartial(): void {
+    const { host: peer, partialBytes } = this;
+    this.#context.logger.warn({ peer, partialBytes }, 'incomplete requests hold too much memory');
+    this.refuse(null);
+    this.#reader.stop();
+    this.#account();
   }
 
   /** Closes a connection that waits for nothing and asks for nothing, or does not end what it began. */
@@ -288,10 +299,7 @@ export class Connection implements ExchangeOwner, Answered {
     const grows = partial > this.#partialBytes;
     counters.partialBytes += partial - this.#partialBytes;
     this.#partialBytes = partial;
-    if (grows && partial > partialBytesFree && counters.partialBytes > this.#limits.partialBytesMax) {
-      this.#context.logger.warn({ peer: this.host, partial }, 'incomplete requests hold too much memory');
-      this.refuse(null);
-    }
+    if (grows) this.#context.boundPartial();
   }
 
   /** Reads on only while this client, the log and memory keep up. */

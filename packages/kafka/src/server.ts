@@ -1,7 +1,7 @@
 import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import type { Lifecycle, OpenListener } from '@robustmq/core';
-import { listenOn, openGates, Pulse } from '@robustmq/core';
+import { assert, listenOn, openGates, Pulse } from '@robustmq/core';
 import type { KafkaContext, KafkaModules, KafkaOptions } from './adapter.ts';
 import { AnswerTurn } from './answer-turn.ts';
 import { Connection } from './connection.ts';
@@ -24,6 +24,7 @@ export class KafkaAdapter implements Lifecycle {
   readonly #modules: KafkaModules;
   readonly #groups: GroupCoordinator;
   readonly #limits: ConnectionLimits;
+  readonly #partialBytesMax: number;
   readonly #connections = new Set<Connection>();
   #listener: OpenListener | null = null;
   readonly #overdue: Pulse;
@@ -38,8 +39,8 @@ export class KafkaAdapter implements Lifecycle {
       idleMs: options.idleMs ?? 600_000,
       partialRequestMs: options.partialRequestMs ?? 30_000,
       stalledMs: options.stalledMs ?? 60_000,
-      partialBytesMax: options.partialBytesMax ?? 512 * 1024 * 1024,
     };
+    this.#partialBytesMax = options.partialBytesMax ?? 512 * 1024 * 1024;
     const { idleMs, partialRequestMs } = this.#limits;
     const checkMs = Math.min(overdueCheckMs, idleMs / 2, partialRequestMs / 2);
     this.#overdue = new Pulse(modules.clock, checkMs, () => this.#closeOverdue());
@@ -113,8 +114,21 @@ export class KafkaAdapter implements Lifecycle {
       groups: this.#groups,
       answers: new AnswerTurn(),
       produceDeadlines: this.#produceDeadlines,
+      boundPartial: () => this.#boundPartial(),
       broker: () => ({ nodeId: this.#options.nodeId, ...this.address() }),
     };
+  }
+
+  /** Closes whoever holds most of what is not complete, until all of it is within its bound. */
+  #boundPartial(): void {
+    while (this.counters.partialBytes > this.#partialBytesMax) {
+      let largest: Connection | null = null;
+      for (const connection of this.#connections) {
+        if (connection.partialBytes > (largest?.partialBytes ?? 0)) largest = connection;
+      }
+      assert(largest !== null, 'what is held is held by somebody');
+      largest.dropPartial();
+    }
   }
 
   #closeOverdue(): void {

@@ -70,7 +70,7 @@ export const kafkaLimits = z
       'A connection that takes nothing of what it asked for during this time is closed.',
     ),
     partialBytesMax: whole(mebibyte, 64 * 1024 * mebibyte, 512 * mebibyte).describe(
-      'Bytes of incomplete requests, all connections together.',
+      'Bytes of incomplete requests, all connections together; beyond it whoever holds most is closed.',
     ),
     unsentBytesMax: whole(mebibyte, 64 * 1024 * mebibyte, 256 * mebibyte).describe(
       'Bytes of answers that clients have not taken; above it a fetch gets one batch.',

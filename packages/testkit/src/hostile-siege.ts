@@ -3,6 +3,7 @@ import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { errorCodes, metadata } from '@robustmq/kafka-codec';
+import { LiveMemory } from './fuzz/live-memory.ts';
 import { KafkaClient } from './kafka-client.ts';
 import { batchOf, produceTo } from './kafka-fixture.ts';
 import { MqttClient } from './mqtt-client.ts';
@@ -13,6 +14,9 @@ const mebibyte = 1024 * 1024;
 const othersTopic = 'others';
 /** A message of the others a round, and a round as often: enough for a p99, too little to matter. */
 const roundMs = 10;
+/** Looks at what is in use, of which the least counts, and the time between them: what ends is not gone at once. */
+const liveLooks = 4;
+const liveLookMs = 100;
 
 /** One TCP connection that sends any bytes and sees what happens to it. */
 export class RawPeer {
@@ -130,18 +134,30 @@ export interface Damage {
   readonly rounds: number;
 }
 
+/** As `Damage`, and what is still there afterwards. */
+export interface LastingDamage extends Damage {
+  /** What the server has in use more than before, its garbage collected both times, MiB. */
+  readonly leftMib: number;
+}
+
 /**
  * A real server, and others who use it while it is attacked: an MQTT publisher with its subscriber at QoS 1, and a Kafka
  * producer. The end checks that the server stops in good order and has logged no error.
  */
 export class Siege {
   readonly server: ServerProcess;
+  readonly #memory: LiveMemory;
   readonly #subscriber: MqttClient;
   readonly #publisher: MqttClient;
   readonly #producer: KafkaClient;
 
-  private constructor(server: ServerProcess, others: [MqttClient, MqttClient, KafkaClient]) {
+  private constructor(
+    server: ServerProcess,
+    memory: LiveMemory,
+    others: readonly [MqttClient, MqttClient, KafkaClient],
+  ) {
     this.server = server;
+    this.#memory = memory;
     [this.#subscriber, this.#publisher, this.#producer] = others;
   }
 
@@ -149,7 +165,11 @@ export class Siege {
     const { storage = {}, ...rest } = config as Record<string, object>;
     // Caches that are full of what others wrote are no harm; here they are small, so that harm can be seen.
     const small = { tailBytes: 4 * mebibyte, blockCacheBytes: 4 * mebibyte, ...storage };
-    const server = await ServerProcess.start({ config: { ...rest, storage: small } });
+    const memory = new LiveMemory();
+    const env = { NODE_OPTIONS: memory.nodeOption };
+    const starting = ServerProcess.start({ config: { ...rest, storage: small }, env });
+    starting.catch(() => memory.dispose());
+    const server = await starting;
     const { mqtt, kafka } = server.ports;
     const { client: subscriber } = await MqttClient.connect(mqtt, 5, { clientId: 'others-subscriber' });
     const { client: publisher } = await MqttClient.connect(mqtt, 4, { clientId: 'others-publisher' });
@@ -157,7 +177,7 @@ export class Siege {
     const named = { topics: [{ name: othersTopic }] };
     await waitUntil(async () => (await producer.send(metadata, 9, named)).topics[0]!.errorCode === 0);
     await subscriber.subscribe(othersTopic, 1);
-    const siege = new Siege(server, [subscriber, publisher, producer]);
+    const siege = new Siege(server, memory, [subscriber, publisher, producer]);
     // Code is compiled and buffers are made before anything is measured.
     await siege.withstand(() => delay(300));
     return siege;
@@ -189,6 +209,28 @@ export class Siege {
     };
   }
 
+  /**
+   * As `withstand`, and what the attack has left in use. Resident memory does not show a leak: it has room for one that
+   * earlier garbage has made. `warmUp` is a smaller attack of the same kind, after which caches are full; it is run once
+   * more because a collection gives memory back that the server then takes again.
+   */
+  async outlive(warmUp: () => Promise<unknown>, attack: () => Promise<unknown>): Promise<LastingDamage> {
+    await warmUp();
+    const before = await this.#liveMib();
+    await warmUp();
+    const damage = await this.withstand(attack);
+    return { ...damage, leftMib: (await this.#liveMib()) - before };
+  }
+
+  async #liveMib(): Promise<number> {
+    let least = Infinity;
+    for (let look = 0; look < liveLooks; look++) {
+      if (look > 0) await delay(liveLookMs);
+      least = Math.min(least, await this.#memory.of(this.server.pid));
+    }
+    return least / mebibyte;
+  }
+
   /** Ms until both protocols have served one message. */
   async #round(): Promise<number> {
     const since = performance.now();
@@ -213,6 +255,7 @@ export class Siege {
       if (errors.length > 0) throw new Error(`the server logged errors:\n${errors.slice(0, 5).join('\n')}`);
     } finally {
       await this.server[Symbol.asyncDispose]();
+      this.#memory.dispose();
     }
   }
 }

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
 import { createKafkaAdapter } from '@robustmq/kafka';
 import type { KafkaAdapter } from '@robustmq/kafka';
@@ -41,6 +42,15 @@ async function stop(): Promise<void> {
   client.close();
   await kafka.stop();
   await kernel.stop();
+}
+
+/** Nothing that is under way comes to its end; another broker starts on what is stored. */
+async function die(): Promise<void> {
+  storage.journal.crash();
+  client.close();
+  // It waits for what a dead journal will not say.
+  void kafka.stop();
+  await start();
 }
 
 beforeAll(async () => {
@@ -187,16 +197,25 @@ describe('a restart', () => {
   it('kafka defect 14: acknowledged offsets and a stable generation outlive the broker', async () => {
     const groupId = 'durable';
     const member = await joinAndSync(groupId);
-    const partition = { partitionIndex: 1, committedOffset: 77, committedMetadata: 'm' };
-    const committed = await client.send(offsetCommit, 9, {
-      groupId,
-      memberId: member.memberId,
-      generationIdOrMemberEpoch: member.generationId,
-      topics: [{ name: 't', partitions: [partition] }],
-    });
-    expect(committed.topics[0]?.partitions[0]?.errorCode).toBe(0);
-    await stop();
-    await start();
+    const commit = (committedOffset: number): Promise<ResponseOf<typeof offsetCommit>> => {
+      const partition = { partitionIndex: 1, committedOffset, committedMetadata: 'm' };
+      return client.send(offsetCommit, 9, {
+        groupId,
+        memberId: member.memberId,
+        generationIdOrMemberEpoch: member.generationId,
+        topics: [{ name: 't', partitions: [partition] }],
+      });
+    };
+    expect((await commit(77)).topics[0]?.partitions[0]?.errorCode).toBe(0);
+    // From here on nothing is written: what is acknowledged now would be lost.
+    storage.journal.fuse.blowAfter(0);
+    const outcome = commit(78).then(
+      () => 'acknowledged',
+      () => 'unknown',
+    );
+    await delay(80);
+    await die();
+    expect(await outcome).toBe('unknown');
     expect(await client.send(heartbeat, 4, { groupId, ...member })).toMatchObject({ errorCode: 0 });
     const again = await client.send(syncGroup, 5, { groupId, ...member, assignments: [] });
     expect(again).toMatchObject({ errorCode: 0, assignment: Buffer.from('mine') });

@@ -119,6 +119,23 @@ describe('what CONNACK says', () => {
     expect((await client.next('connack')).reasonCode).toBe(0x85);
   });
 
+  it('a user name is at most 256 bytes, a password at most 16,384', async () => {
+    // The broker of the other tests takes no CONNECT of that size.
+    await using roomy = await MqttBroker.start();
+    for (const version of [3, 4, 5] as const) {
+      const codeOf = async (usernameBytes: number, passwordBytes: number): Promise<number> => {
+        const client = await roomy.open(version);
+        const username = 'u'.repeat(usernameBytes);
+        client.sendConnect({ clientId: 'secret', username, password: Buffer.alloc(passwordBytes, 'p') });
+        return (await client.next('connack')).reasonCode;
+      };
+      const refused = version === 5 ? 0x86 : 4;
+      expect(await codeOf(256, 16_384)).toBe(0);
+      expect(await codeOf(256, 16_385)).toBe(refused);
+      expect(await codeOf(257, 16_384)).toBe(refused);
+    }
+  });
+
   it('every other protocol level is refused with a word that its client knows (1)', async () => {
     const connect = (name: string, level: number): Buffer => {
       const body = Buffer.concat([
@@ -340,9 +357,10 @@ describe('a subscriber that stops reading (7, 46, 50)', () => {
     stuck.stall();
     slow.stall();
     const publisher = await own.connect(5, { clientId: 'p' });
+    let sip: NodeJS.Timeout | undefined;
     const sipping = setInterval(() => {
       slow.resume();
-      setTimeout(() => slow.stall(), 5);
+      sip = setTimeout(() => slow.stall(), 5);
     }, 200);
     const publishing = setInterval(() => {
       for (let at = 0; at < 20; at++) publisher.publish({ topic: 's', payload: pad(at) });
@@ -352,6 +370,8 @@ describe('a subscriber that stops reading (7, 46, 50)', () => {
     // Time for another whole deadline (1.5 s) of the one that takes something.
     await new Promise((resolve) => setTimeout(resolve, 2000));
     clearInterval(sipping);
+    // A sip that has begun would end in a stall that nothing ends.
+    clearTimeout(sip);
     slow.resume();
     await slow.settled();
     expect(slow.closed).toBe(false);

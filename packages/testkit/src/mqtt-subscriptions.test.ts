@@ -1,7 +1,7 @@
-import type { PublishPacket, Qos, UserProperty } from '@robustmq/mqtt-codec';
+import type { Packet, PublishPacket, Qos, UserProperty } from '@robustmq/mqtt-codec';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MqttBroker } from './mqtt-broker.ts';
-import type { MqttClient } from './mqtt-client.ts';
+import type { ConnectInput, MqttClient } from './mqtt-client.ts';
 
 let broker: MqttBroker;
 let publisher: MqttClient;
@@ -237,6 +237,74 @@ describe('subscription options', () => {
     await publish(top, 'x');
     expect(await all(client)).toEqual([]);
   });
+});
+
+describe('what changes the filters of a kept session is acknowledged when it is durable', () => {
+  const kept = (version: 4 | 5): ConnectInput => ({
+    clientId: 'kept',
+    cleanStart: false,
+    properties: version === 5 ? { sessionExpiry: 600 } : {},
+  });
+  const options = { qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 } as const;
+  const subscribe: Packet = {
+    type: 'subscribe',
+    packetId: 2,
+    subscriptions: [{ filter: 'new', ...options }],
+    properties: {},
+  };
+  const unsubscribe: Packet = { type: 'unsubscribe', packetId: 3, filters: ['old'], properties: {} };
+  const silenceMs = 80;
+
+  /** Which of the two filters the session has, by what comes when something is published for each. */
+  async function filtersOf(own: MqttBroker, version: 4 | 5): Promise<string[]> {
+    const { client, connack } = await own.connectWith(version, kept(version));
+    expect(connack.sessionPresent).toBe(true);
+    const other = await own.connect(5, { clientId: 'other' });
+    for (const topic of ['old', 'new']) await other.publishAcknowledged({ topic });
+    return (await all(client, (messages) => messages.length > 0)).map(({ topic }) => topic);
+  }
+
+  for (const version of [4, 5] as const) {
+    it(`semantics 3.4: SUBACK and UNSUBACK wait for their commits, those of another session for nothing, version ${version}`, async () => {
+      await using own = await MqttBroker.start();
+      const stays = await own.connect(version, kept(version));
+      const passing = await own.connect(version, { clientId: 'passing' });
+      for (const client of [stays, passing]) expect(await client.subscribe('old', 1)).toEqual([1]);
+      for (const [packet, answer] of [
+        [subscribe, 'suback'],
+        [unsubscribe, 'unsuback'],
+      ] as const) {
+        own.storage.journal.hold();
+        stays.send(packet);
+        passing.send(packet);
+        expect(await passing.next(answer)).toMatchObject({ packetId: packet.packetId });
+        expect(await stays.nothingWithin(silenceMs), answer).toBeNull();
+        own.storage.journal.release();
+        const { packetId, reasonCodes } = await stays.next(answer);
+        expect(packetId).toBe(packet.packetId);
+        if (version === 5) expect(reasonCodes).toEqual([answer === 'suback' ? 1 : 0]);
+      }
+      await own.crash();
+      expect(await filtersOf(own, version)).toEqual(['new']);
+    });
+
+    it.each([
+      ['SUBSCRIBE', subscribe],
+      ['UNSUBSCRIBE', unsubscribe],
+    ] as const)(
+      `semantics 3.4: a %s that a crash kept from being written was not acknowledged, version ${version}`,
+      async (_name, packet) => {
+        await using own = await MqttBroker.start();
+        const client = await own.connect(version, kept(version));
+        await client.subscribe('old', 1);
+        own.storage.journal.fuse.blowAfter(0);
+        client.send(packet);
+        expect(await client.nothingWithin(silenceMs)).toBeNull();
+        await own.crash();
+        expect(await filtersOf(own, version)).toEqual(['old']);
+      },
+    );
+  }
 });
 
 describe('retained messages', () => {

@@ -108,11 +108,17 @@ function verdict(results: readonly CampaignResult[], { targets, said, seed }: En
     `${failures.length} crashes`,
     `at most ${most((target) => target.measures.slowestMs).toFixed(1)} ms an input`,
     `healthy clients waited ${Math.round(most((target) => target.measures.healthyMs))} ms at most`,
-    `memory grew by ${most(grown)} MiB at most`,
+    growth(targets),
     `seed ${seed}`,
   ];
   console.log(`fuzz: ${failures.length === 0 ? 'held' : 'failed'}, ${parts.join(', ')}`);
   return failures.length === 0;
+}
+
+/** What grew most, and how much: of decoders the memory of this process, of a server what it has in use. */
+function growth(targets: readonly FuzzTarget[]): string {
+  const [first] = targets.toSorted((left, right) => grown(right) - grown(left));
+  return first === undefined ? 'no target' : `memory grew by ${grown(first)} MiB at most (${first.name})`;
 }
 
 function grown({ measures }: FuzzTarget): number {
