@@ -8,6 +8,7 @@ import {
   SmallVolume,
   waitUntil,
 } from '@robustmq/testkit';
+import type { Consumer } from 'kafkajs';
 import { describe, expect, it } from 'vitest';
 import type { Publisher } from '../interop/crash-clients.ts';
 import { KafkaPublisher, kafkaOf, MqttPublisher, MqttReader, openGroup } from '../interop/crash-clients.ts';
@@ -16,6 +17,8 @@ import { recordLog } from '../interop/crash-log.ts';
 const mebibyte = 1024 * 1024;
 /** Connections that fill the disk together. */
 const fillers = 4;
+/** What readers subscribe to and no publisher of the history writes. */
+const news = 'fleet/news';
 const quotaExceeded = 0x97;
 const kafkaStorageError = 56;
 /** Service is back this soon after there is space. */
@@ -83,7 +86,7 @@ async function fillAndGoOn(sizes: Sizes): Promise<void> {
   let leastFree = volume.freeBytes;
   const watching = setInterval(() => (leastFree = Math.min(leastFree, volume.freeBytes)), 10);
   try {
-    const history = new History();
+    const history = new NewsHistory();
     const clients = await openClients(server, history, sizes);
     const stored: number[] = [];
     await fillUp(server, sizes, stored);
@@ -92,8 +95,10 @@ async function fillAndGoOn(sizes: Sizes): Promise<void> {
     await expectReaders(server, history, { clients, stored });
     // Whoever starts on the full disk finds the same.
     await server.kill();
+    const returned = watchReturn(clients);
     await server.start();
     await expectFull(server);
+    await expectNews(server, { history, clients, returned });
     await expectReaders(server, history, { clients, stored });
     if (kind === 'tmpfs') {
       await volume.resize(mebibytes * 2);
@@ -119,9 +124,21 @@ async function fillAndGoOn(sizes: Sizes): Promise<void> {
   }
 }
 
+/** Also keeps who heard of what no full disk holds up: messages at QoS 0, which need no space. */
+class NewsHistory extends History {
+  readonly heardNews = new Set<string>();
+
+  override give(reader: string, subject: string, number: number): void {
+    if (subject === news) this.heardNews.add(reader);
+    else super.give(reader, subject, number);
+  }
+}
+
 interface Clients {
   readonly publishers: readonly Publisher[];
   readonly readers: readonly string[];
+  readonly mqttReaders: readonly MqttReader[];
+  readonly consumer: Consumer;
   close(): Promise<void>;
 }
 
@@ -154,7 +171,37 @@ async function openClients(
     await consumer.disconnect();
     await Promise.all([...readers, ...publishers].map((client) => client.close()));
   };
-  return { publishers, readers: [...readers.map(({ name }) => name), 'auditors'], close };
+  const names = [...readers.map(({ name }) => name), 'auditors'];
+  return { publishers, readers: names, mqttReaders: readers, consumer, close };
+}
+
+/** To be called while the server does not run; says whether every reader has been served by it since. */
+function watchReturn({ mqttReaders, consumer }: Clients): () => boolean {
+  const connects = mqttReaders.map(({ sessionPresent }) => sessionPresent.length);
+  let fetched = false;
+  const unwatch = consumer.on(consumer.events.FETCH, () => {
+    fetched = true;
+    unwatch();
+  });
+  return () =>
+    fetched &&
+    mqttReaders.every(({ sessionPresent }, at) => sessionPresent.slice(connects[at]).includes(true));
+}
+
+/** Everybody who read before the kill comes back to the session or group that was left, and is given what is new. */
+async function expectNews(
+  server: ServerProcess,
+  { history, clients, returned }: { history: NewsHistory; clients: Clients; returned: () => boolean },
+): Promise<void> {
+  await waitUntil(returned, { timeoutMs: 30_000, what: 'readers to come back' });
+  const { client } = await MqttClient.connect(server.ports.mqtt, 5, { clientId: 'herald' });
+  const isHeard = (): boolean => {
+    client.publish({ topic: news, payload: '0' });
+    return clients.mqttReaders.every(({ name }) => history.heardNews.has(name));
+  };
+  expect(history.heardNews.size).toBe(0);
+  await waitUntil(isHeard, { what: 'readers to hear of something new' });
+  client.drop();
 }
 
 /** Produces over several connections until each is refused, with an answer. */

@@ -58,6 +58,8 @@ export class WriteBehind {
   #running = false;
   #stopped = false;
   #full = false;
+  /** The last write found no space; tried again and again, and said once. */
+  #refused = false;
   #draining = false;
   #timer: Timer | null = null;
   #restUntil = 0;
@@ -141,8 +143,15 @@ export class WriteBehind {
     if (!isDiskError(error, 'DISK_FULL')) return onFatal(error);
     // Nothing is dropped: the entries stay in the log and in memory until there is space.
     this.#full = true;
-    logger.warn({ error }, 'no space to write segments');
+    if (!this.#refused) logger.warn({ error }, 'no space to write segments');
+    this.#refused = true;
     onFull(error);
+  }
+
+  #stored(): void {
+    this.#refused = false;
+    this.#options.onFull(null);
+    this.#options.onStored();
   }
 
   #next(): (() => Promise<void>) | null {
@@ -245,8 +254,7 @@ export class WriteBehind {
     counters.sweptBytes += stored.bytes - before.bytes;
     this.#buildFilters(segment, before.bytes, filters);
     store.wrote(segment, entries.length, stored.bytes - before.bytes, clock.monotonic());
-    this.#options.onFull(null);
-    this.#options.onStored();
+    this.#stored();
   }
 
   #buildFilters(segment: Segment, from: number, filters: FilterMaker): void {
@@ -289,8 +297,7 @@ export class WriteBehind {
     filters.drop(segment);
     counters.deletedSegments++;
     if (named) await files.remove(segment, stored.bytes);
-    this.#options.onFull(null);
-    this.#options.onStored();
+    this.#stored();
   }
 }
 

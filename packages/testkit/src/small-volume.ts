@@ -1,9 +1,14 @@
 import { mkdtempSync, rmdirSync, rmSync, statfsSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { open, unlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { runCommand } from './command.ts';
 
 const mebibyte = 1024 * 1024;
+/** A full volume is tried again so often: what others give back is taken at once. */
+const refillMs = 10;
 
 export interface SmallVolumeOptions {
   readonly mebibytes: number;
@@ -64,6 +69,11 @@ export class SmallVolume {
     await run('mount', ['-o', `remount,size=${mebibytes * mebibyte}`, this.path]);
   }
 
+  /** Takes all space that there is; resolves when not one byte is free. */
+  fill(): Promise<ForeignFile> {
+    return ForeignFile.open(join(this.path, 'foreign'));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     // Lazily: a process that did not end in time must not keep the mount for ever.
     await run('umount', [this.path]).catch(() => run('umount', ['-l', this.path]));
@@ -73,6 +83,58 @@ export class SmallVolume {
   #forget(): void {
     rmdirSync(this.path);
     if (this.#image !== null) rmSync(this.#image, { force: true });
+  }
+}
+
+/** A file of somebody else, which takes all space of its volume, and what becomes free, until it is removed. */
+class ForeignFile {
+  readonly #path: string;
+  readonly #handle: FileHandle;
+  readonly #zeros = Buffer.alloc(mebibyte);
+  #wanted = true;
+  #growing: Promise<void> | null = null;
+
+  private constructor(path: string, handle: FileHandle) {
+    this.#path = path;
+    this.#handle = handle;
+  }
+
+  static async open(path: string): Promise<ForeignFile> {
+    const file = new ForeignFile(path, await open(path, 'w'));
+    await file.#grow();
+    file.#growing = file.#goOn();
+    return file;
+  }
+
+  /** All its space is free again. It may be removed more than once. */
+  async remove(): Promise<void> {
+    if (!this.#wanted) return;
+    this.#wanted = false;
+    await this.#growing;
+    await this.#handle.close();
+    await unlink(this.#path);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.remove();
+  }
+
+  async #goOn(): Promise<void> {
+    while (this.#wanted) {
+      await delay(refillMs);
+      await this.#grow();
+    }
+  }
+
+  /** Until the volume takes no more. One may refuse a large write that would fit in part, so each half is tried too. */
+  async #grow(): Promise<void> {
+    for (let bytes = mebibyte; bytes >= 1; bytes /= 2) {
+      try {
+        for (;;) await this.#handle.write(this.#zeros, 0, bytes);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+      }
+    }
   }
 }
 

@@ -15,7 +15,7 @@ import type { Connection } from '../connection.ts';
 import { refusalCode } from '../error-map.ts';
 import { InboundMapping } from '../mapping/inbound.ts';
 import type { PublishOutcomes } from '../publish/publish-queue.ts';
-import { PublishQueue } from '../publish/publish-queue.ts';
+import { looksPerTimeout, PublishQueue } from '../publish/publish-queue.ts';
 import { headItem } from '../sessions/session-items.ts';
 import type { SessionLog } from '../sessions/session-log.ts';
 import type { Session } from '../sessions/session.ts';
@@ -128,7 +128,7 @@ export class PublishHandler implements PublishOutcomes {
 
   watch(item: TimerItem): void {
     const { timers, limits } = this.#connection.context;
-    timers.schedule(item, limits.publishTimeoutMs);
+    timers.schedule(item, limits.publishTimeoutMs / looksPerTimeout);
   }
 
   whenSettled(): Promise<void> | null {

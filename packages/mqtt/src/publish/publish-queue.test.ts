@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { LogBatch } from '@robustmq/kernel';
 import { expect, it, vi } from 'vitest';
-import { PublishQueue } from './publish-queue.ts';
+import { looksPerTimeout, PublishQueue } from './publish-queue.ts';
 
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
@@ -31,4 +31,38 @@ it('regression: batches of publishes that were answered stayed in memory while o
   });
   waiting.settle(null);
   expect([answered.at(-1), queue.size]).toEqual([31, 0]);
+});
+
+it('semantics 4.3: gives up when nothing moved for as many looks as make the timeout, and not before', () => {
+  let watched = 0;
+  let undecided = 0;
+  const queue = new PublishQueue({
+    answered: () => undefined,
+    undecided: () => undecided++,
+    watch: () => watched++,
+  });
+  const batches = [new LogBatch(true), new LogBatch(true)];
+  for (const [at, batch] of batches.entries()) queue.add(at + 1, 1, batch);
+  expect(watched).toBe(1);
+  for (let look = 1; look < looksPerTimeout; look++) queue.expire();
+  batches[0]!.settle(null);
+  for (let look = 0; look < looksPerTimeout; look++) queue.expire();
+  expect([watched, undecided]).toEqual([2 * looksPerTimeout, 0]);
+  queue.expire();
+  expect([watched, undecided]).toEqual([2 * looksPerTimeout, 1]);
+});
+
+it('looks at nothing while nothing waits, and begins anew with the next publish', () => {
+  let watched = 0;
+  const undecided = vi.fn();
+  const queue = new PublishQueue({ answered: () => undefined, undecided, watch: () => watched++ });
+  for (let round = 1; round <= 3; round++) {
+    const batch = new LogBatch(true);
+    queue.add(1, 1, batch);
+    for (let look = 1; look < looksPerTimeout; look++) queue.expire();
+    batch.settle(null);
+    queue.expire();
+    expect(watched).toBe(round * looksPerTimeout);
+  }
+  expect(undecided).not.toHaveBeenCalled();
 });

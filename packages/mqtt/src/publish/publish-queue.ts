@@ -9,9 +9,12 @@ export interface PublishOutcomes {
   answered(packetId: number, qos: 1 | 2, code: number): void;
   /** A publish has no outcome: it must not be acknowledged, and the client must hear of it by our closing. */
   undecided(error: RobustError<KernelErrorCode> | null): void;
-  /** The present deadline for the head of the queue; called when it begins to wait. */
+  /** Makes the item due in `1 / looksPerTimeout` of the time that a publish may have no outcome. */
   watch(item: TimerItem): void;
 }
+
+/** A queue is looked at so often during the time after which it is given up, and given up at most one look late. */
+export const looksPerTimeout = 4;
 
 /** No reason code. */
 const undecidedCode = -1;
@@ -36,6 +39,8 @@ export class PublishQueue extends TimerItem implements BatchListener {
   /** Publishes decided so far: a deadline sees by it whether anything moved. */
   #decided = 0;
   #watchedFrom = -1;
+  /** Looks in a row that saw nothing move. */
+  #idleLooks = 0;
   #settledWaiters: (() => void)[] = [];
 
   constructor(outcomes: PublishOutcomes) {
@@ -78,22 +83,22 @@ export class PublishQueue extends TimerItem implements BatchListener {
     for (const waiter of this.#settledWaiters.splice(0)) waiter();
   }
 
-  /** The deadline of the publish that was at the head when it was set. */
+  /** One look: whether anything was decided since the last one. */
   expire(): void {
     if (this.size === 0) {
       this.#watchedFrom = -1;
       return;
     }
-    if (this.#watchedFrom >= this.#decided) {
-      this.#outcomes.undecided(null);
-      return;
-    }
-    this.#watch();
+    this.#idleLooks = this.#watchedFrom >= this.#decided ? this.#idleLooks + 1 : 0;
+    if (this.#idleLooks >= looksPerTimeout) this.#outcomes.undecided(null);
+    else this.#watch();
   }
 
   #push(pending: Pending): void {
     this.#pending.push(pending);
-    if (this.#watchedFrom < 0) this.#watch();
+    if (this.#watchedFrom >= 0) return;
+    this.#idleLooks = 0;
+    this.#watch();
   }
 
   #watch(): void {
