@@ -26,8 +26,8 @@ const storage = { walFileBytes: mebibyte, walBytes: 3 * mebibyte, reserveBytes: 
 const publishTimeoutMs = 2000;
 /** What a busy machine adds. */
 const busyMs = 3000;
-/** A publish has an outcome or ends its connection (semantics 4.3); it is looked at four times in that time. */
-const outcomeMs = 1.25 * publishTimeoutMs + busyMs;
+/** A publish has an outcome or ends its connection (semantics 4.3). */
+const outcomeMs = publishTimeoutMs + busyMs;
 /** What only reads, or is answered at once, has its answer within this time. */
 const servedMs = 10_000;
 /** Service is back this soon after there is space. */

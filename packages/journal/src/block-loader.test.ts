@@ -31,7 +31,7 @@ function rig(): { readonly loader: BlockLoader; readonly segment: Segment } {
     pread: async (_io: string, into: Buffer, position: number) => bytes.copy(into, 0, position),
   } as unknown as DiskFile;
   const counters = createCounters();
-  const slabs = new SlabPool(512, 1 << 20);
+  const slabs = new SlabPool({ unitBytes: 512, freeBytesMax: 1 << 20 });
   const loader = new BlockLoader({
     files: {
       use: (_io: string, _segment: Segment, task: (file: DiskFile) => unknown) => task(file),

@@ -131,7 +131,10 @@ export class LocalJournal implements JournalClient, Lifecycle {
     const counters = this.counters;
     const store = new SegmentStore(limits, counters);
     const files = new SegmentFiles({ disk, folder: `${folder}/segments`, limits, counters });
-    const slabs = new SlabPool(Math.ceil(limits.blockBytes / slabUnits), limits.spareBlockBytes);
+    const slabs = new SlabPool({
+      unitBytes: Math.ceil(limits.blockBytes / slabUnits),
+      freeBytesMax: limits.spareBlockBytes,
+    });
     const cache = new BlockCache(limits.blockCacheBytes, counters, slabs);
     const indexes = new IndexLoader({ files, blocks: cache, limits, counters, logger });
     const blocks = new BlockLoader({ files, cache, slabs, indexes, counters, logger });

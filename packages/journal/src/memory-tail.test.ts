@@ -20,7 +20,7 @@ describe('storage 3.4: the memory tail', () => {
   });
 
   it('says of an empty tail that nothing is there', () => {
-    const tail = new MemoryTail(7);
+    const tail = new MemoryTail(7, 'written');
     expect([tail.shift(), tail.find(0), tail.indexOf(0), tail.findTimestamp(0), tail.coversFrom]).toEqual([
       0, 0, -1, -1, 7,
     ]);
@@ -29,7 +29,7 @@ describe('storage 3.4: the memory tail', () => {
   it('copies the parts of an entry into one piece', () => {
     const entry = new TestLog(shard, 1).data(3, 1000, { bytes: 5000 });
     const whole = Buffer.concat(entry.parts);
-    const tail = new MemoryTail(0);
+    const tail = new MemoryTail(0, 'written');
     push(tail, entry, [whole.subarray(0, 100), whole.subarray(100, 9000), whole.subarray(9000)]);
     const expected = Buffer.from(whole);
     whole.fill(0);
@@ -40,7 +40,7 @@ describe('storage 3.4: the memory tail', () => {
 
 /** Pushes and shifts at random over many chunks; an id after an empty tail need not follow. */
 function playAgainstList(random: SimRandom): void {
-  const tail = new MemoryTail(0);
+  const tail = new MemoryTail(0, 'written');
   const list: { readonly entry: EntryNumbers; readonly bytes: Buffer }[] = [];
   /** What readers were given, as it was then. */
   const given: { readonly payload: Buffer; readonly expected: Buffer }[] = [];

@@ -37,7 +37,8 @@ interface Chunk {
 }
 
 const spare: Chunk[] = [];
-const memory = new TailMemory(spareBytesMax);
+/** Entries that are in no file stay long: they must not keep slabs that others have left. */
+const memories = { written: new TailMemory(spareBytesMax), unwritten: new TailMemory(0) } as const;
 
 /**
  * The newest entries of one segment, without a gap; the oldest leave first. A row of numbers for each, and no object:
@@ -52,9 +53,12 @@ export class MemoryTail {
   #head = 0;
   #length = 0;
   #firstId = 0;
+  readonly #memory: TailMemory;
 
-  constructor(coversFrom: Offset) {
+  /** `kind`: whether its entries leave when they are written, or are never. */
+  constructor(coversFrom: Offset, kind: 'written' | 'unwritten') {
     this.coversFrom = coversFrom;
+    this.#memory = memories[kind];
   }
 
   get length(): number {
@@ -94,7 +98,7 @@ export class MemoryTail {
     const { numbers, slabs } = this.#chunks[row >>> chunkShift]!;
     const inChunk = row & rowMask;
     const from = inChunk * columns;
-    const slab = memory.add(parts, entry.bytes);
+    const slab = this.#memory.add(parts, entry.bytes);
     numbers[from + column.baseOffset] = entry.baseOffset;
     numbers[from + column.count] = entry.count;
     numbers[from + column.flags] = entry.flags;
@@ -115,7 +119,7 @@ export class MemoryTail {
     const { numbers, slabs } = this.#chunks[at]!;
     const inChunk = this.#head & rowMask;
     const from = inChunk * columns;
-    memory.release(slabs[inChunk]!);
+    this.#memory.release(slabs[inChunk]!);
     // What left must not stay in memory until its chunk is free: entries are up to 2 MiB each.
     slabs[inChunk] = null;
     const baseOffset = numbers[from + column.baseOffset]!;

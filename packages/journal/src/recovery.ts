@@ -9,7 +9,6 @@ import type { JournalCounters } from './counters.ts';
 import { isDiskError } from './errors.ts';
 import { readTrailer } from './index-loader.ts';
 import type { JournalLimits } from './limits.ts';
-import { MemoryTail } from './memory-tail.ts';
 import { reviewRot } from './rot-review.ts';
 import type { Segment, SegmentEnd } from './segment.ts';
 import type { FoundFile, SegmentFiles } from './segment-files.ts';
@@ -274,5 +273,5 @@ function restoreEnd(segment: Segment, end: SegmentEnd): void {
   segment.stored = { ...end };
   segment.durableEntry = end.entry;
   // A control entry at the end takes no offset: a read there has to look into the file.
-  segment.tail = new MemoryTail(end.control ? end.offset + 1 : end.offset);
+  segment.tail = segment.newTail(end.control ? end.offset + 1 : end.offset);
 }

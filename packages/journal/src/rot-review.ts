@@ -1,7 +1,7 @@
 import type { Disk, Logger, SegmentId, ShardId } from '@robustmq/core';
 import { RobustError } from '@robustmq/core';
 import type { EntryHeader, SegmentRecord } from '@robustmq/kernel';
-import { checkEntry, decodeEntryHeader, entryFlag, entryHeaderBytes } from '@robustmq/kernel';
+import { checkEntry, decodeEntryHeader, entryFlag, entryHeaderBytes, entryLengthAt } from '@robustmq/kernel';
 import { batchLastOffsetDelta, nextBatch } from '@robustmq/record';
 import type { RotReport } from '@robustmq/wal';
 import type { Segment } from './segment.ts';
@@ -65,7 +65,8 @@ async function attribute(report: RotReport, options: RotReviewOptions): Promise<
       const shard = options.store.shard(fence.shard);
       if (fence.epoch > shard.fence) shard.fence = fence.epoch;
       explained++;
-    } else if (attributeEntry(whole ?? item, options)) explained++;
+    } else if (attributeEntry(whole ?? item, options) || (whole !== null && isDeleted(whole, options)))
+      explained++;
   }
   return explained;
 }
@@ -93,11 +94,19 @@ function attributeEntry(entry: Buffer, { record: recordOf, store }: RotReviewOpt
   return segment !== undefined && segment.epoch === header.epoch && explains(segment, header, entry);
 }
 
+/** Whether an entry whose every bit is known is of a segment that is no more. */
+function isDeleted(entry: Buffer, { record, store }: RotReviewOptions): boolean {
+  const { shard, segment, entryId } = decodeEntryHeader(entry)!;
+  return entryId > 0 && record(shard, segment) === undefined && store.find(shard, segment) === undefined;
+}
+
 /**
  * The item as it was before one bit of its header, or of its first batch's, was flipped; null when that is not what
  * happened. Only to learn whose it was: what is damaged is never served.
  */
 function restoreBit(item: Buffer, crc: number): Buffer | null {
+  // Nothing that its own checksum covers is damaged.
+  if (entryLengthAt(item, 0) === item.length) return null;
   const copy = Buffer.from(item);
   const bytes = Math.min(item.length, restoredBytes);
   for (let at = 0; at < bytes; at++) {

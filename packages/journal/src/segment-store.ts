@@ -2,7 +2,7 @@ import type { Epoch, SegmentId, ShardId } from '@robustmq/core';
 import type { JournalCounters } from './counters.ts';
 import { DirtySegments } from './dirty-segments.ts';
 import type { JournalLimits } from './limits.ts';
-import { MemoryTail } from './memory-tail.ts';
+import type { MemoryTail } from './memory-tail.ts';
 import type { SegmentIdentity } from './segment.ts';
 import { Segment } from './segment.ts';
 import type { EntryNumbers } from './tail-entry.ts';
@@ -109,7 +109,7 @@ export class SegmentStore {
       this.#counters.tailBytes -= segment.unstoredBytes;
     }
     emptied(segment.tail);
-    segment.tail = new MemoryTail(segment.end.offset);
+    segment.tail = segment.newTail(segment.end.offset);
     this.shards.get(segment.shard)?.segments.delete(segment.id);
   }
 

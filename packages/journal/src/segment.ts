@@ -83,8 +83,13 @@ export class Segment {
     this.memory = identity.memory;
     this.end = emptyEnd(identity.baseOffset);
     this.stored = emptyEnd(identity.baseOffset);
-    this.tail = new MemoryTail(identity.baseOffset);
+    this.tail = this.newTail(identity.baseOffset);
     this.index = new BlockIndex(blockBytes);
+  }
+
+  /** An empty tail that covers what comes from here on. */
+  newTail(coversFrom: Offset): MemoryTail {
+    return new MemoryTail(coversFrom, this.memory ? 'unwritten' : 'written');
   }
 
   get unstoredBytes(): number {

@@ -1,8 +1,10 @@
 import { assert } from '@robustmq/core';
 import { SlabPool } from './slab-pool.ts';
 
-const unitBytes = 4 * 1024;
-const sharedBytes = 4 * unitBytes;
+const unitBytes = 1024;
+/** Entries are counted by their bytes, so their slabs must not be much larger. */
+const wasteMax = 1.25;
+const sharedBytes = 16 * 1024;
 /** A larger entry has a slab of its own: what is left of a shared one when it does not fit would be wasted. */
 const sharedEntryBytesMax = sharedBytes / 4;
 
@@ -31,7 +33,7 @@ export class TailMemory {
 
   /** `spareBytesMax`: what is kept to be used again. */
   constructor(spareBytesMax: number) {
-    this.#pool = new SlabPool(unitBytes, spareBytesMax);
+    this.#pool = new SlabPool({ unitBytes, freeBytesMax: spareBytesMax, wasteMax });
   }
 
   get spareBytes(): number {

@@ -34,6 +34,11 @@ export class RequestReader {
     return this.#body?.length ?? 0;
   }
 
+  /** Bytes that have come for a frame that is not complete. */
+  get receivedBytes(): number {
+    return this.#body === null ? 0 : this.#received;
+  }
+
   /** Whether a frame has begun and is not complete. */
   get midFrame(): boolean {
     return this.#declared >= 0 || this.#prefixBytes > 0;

@@ -108,7 +108,7 @@ export class Connection implements ExchangeOwner, Answered {
     this.#socket.destroy();
   }
 
-  /** What is held for a request that is not complete. */
+  /** What has come of a request that is not complete: memory that nobody wrote to costs nothing. */
   get partialBytes(): number {
     return this.#partialBytes;
   }
@@ -294,7 +294,7 @@ export class Connection implements ExchangeOwner, Answered {
       counters.unsentBytes += unsent - this.#unsentBytes;
       this.#unsentBytes = unsent;
     }
-    const partial = this.#closed ? 0 : this.#reader.bufferedBytes;
+    const partial = this.#closed ? 0 : this.#reader.receivedBytes;
     if (partial === this.#partialBytes) return;
     const grows = partial > this.#partialBytes;
     counters.partialBytes += partial - this.#partialBytes;

@@ -21,7 +21,7 @@ export class Timers {
   constructor(clock: Clock) {
     this.#clock = clock;
     this.#startedAt = clock.monotonic();
-    this.#pulse = new Pulse(clock, tickMs, () => this.#wheel.advance(this.#now(), expire));
+    this.#pulse = new Pulse(clock, tickMs, () => this.#wheel.advance(this.#tick(), expire));
   }
 
   start(): void {
@@ -47,17 +47,17 @@ export class Timers {
     this.#wheel.cancel(item);
   }
 
-  dueIn(ms: number): number {
-    return Math.ceil((this.#elapsedMs() + ms) / tickMs);
-  }
-
-  #now(): number {
-    return Math.floor(this.#elapsedMs() / tickMs);
-  }
-
-  /** Without the time in which this process stood still, and no client could be heard. */
-  #elapsedMs(): number {
+  /** Ms of its life, without the time in which this process stood still, and no client could be heard. */
+  now(): number {
     return this.#clock.monotonic() - this.#startedAt - this.#pulse.stoodStillMs;
+  }
+
+  dueIn(ms: number): number {
+    return Math.ceil((this.now() + ms) / tickMs);
+  }
+
+  #tick(): number {
+    return Math.floor(this.now() / tickMs);
   }
 }
 

@@ -299,13 +299,30 @@ describe('half a request', () => {
     // Says nothing more, and holds more than any other.
     const silent = await RawKafka.connect(narrow.kafka);
     silent.send(framed(Buffer.alloc(maxRequestBytes - 1), maxRequestBytes));
-    await waitUntil(() => narrow.kafka.counters.partialBytes >= maxRequestBytes);
+    await waitUntil(() => narrow.kafka.counters.partialBytes >= maxRequestBytes - 1);
     for (const raw of raws) raw.send(framed(Buffer.alloc(maxRequestBytes - 1), maxRequestBytes));
     await waitUntil(() => silent.closed);
     await waitUntil(() => raws.some((raw) => raw.closed));
     await delay(200);
     expect(narrow.kafka.counters.partialBytes).toBeLessThanOrEqual(20 * mebibyte);
     expect((await narrow.client.send(apiVersions, 0, {})).errorCode).toBe(0);
+    for (const raw of raws) raw.close();
+    await narrow.stop();
+  });
+});
+
+describe('a length and a byte', () => {
+  it('on many connections take nothing from a producer of large requests', async () => {
+    const narrow = await startKafka({ maxRequestBytes, partialBytesMax: 2 * mebibyte });
+    const raws = await Promise.all(Array.from({ length: 100 }, () => RawKafka.connect(narrow.kafka)));
+    for (const raw of raws) raw.send(framed(Buffer.alloc(1), maxRequestBytes));
+    await waitUntil(() => narrow.kafka.counters.partialBytes >= raws.length);
+    await narrow.kernel.topics.create('t', 1);
+    for (let round = 0; round < 3; round++) {
+      const { errorCode } = await produceTo(narrow.client, 't', batchOf(['x'.repeat(900_000)]));
+      expect(errorCode).toBe(0);
+    }
+    expect(raws.some((raw) => raw.closed)).toBe(false);
     for (const raw of raws) raw.close();
     await narrow.stop();
   });

@@ -4,8 +4,8 @@ export const slabEntryBytesMax = 4 * 1024;
 
 /**
  * Memory for entries, which holds nothing else. What was cut from the pool of `Buffer`, or from what a socket was read
- * into, stays in memory for as long as an entry does, together with all that was cut beside it: a journal that counts
- * 200 bytes would hold 64 KiB.
+ * into, stays in memory for as long as an entry waits for the log, together with all that was cut beside it: a queue that
+ * counts 200 bytes would hold 64 KiB.
  */
 export class EntrySlab {
   #slab = Buffer.alloc(0);

@@ -15,7 +15,7 @@ import type { Connection } from '../connection.ts';
 import { refusalCode } from '../error-map.ts';
 import { InboundMapping } from '../mapping/inbound.ts';
 import type { PublishOutcomes } from '../publish/publish-queue.ts';
-import { looksPerTimeout, PublishQueue } from '../publish/publish-queue.ts';
+import { PublishQueue } from '../publish/publish-queue.ts';
 import { headItem } from '../sessions/session-items.ts';
 import type { SessionLog } from '../sessions/session-log.ts';
 import type { Session } from '../sessions/session.ts';
@@ -126,9 +126,17 @@ export class PublishHandler implements PublishOutcomes {
     this.#connection.end({ code, reason: 'a publish could not be stored in time' });
   }
 
-  watch(item: TimerItem): void {
+  now(): number {
+    return this.#connection.context.timers.now();
+  }
+
+  watch(item: TimerItem, sinceMs: number): void {
     const { timers, limits } = this.#connection.context;
-    timers.schedule(item, limits.publishTimeoutMs / looksPerTimeout);
+    timers.schedule(item, limits.publishTimeoutMs - sinceMs);
+  }
+
+  isOverdue(sinceMs: number): boolean {
+    return sinceMs >= this.#connection.context.limits.publishTimeoutMs;
   }
 
   whenSettled(): Promise<void> | null {

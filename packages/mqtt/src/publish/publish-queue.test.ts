@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { LogBatch } from '@robustmq/kernel';
 import { expect, it, vi } from 'vitest';
-import { looksPerTimeout, PublishQueue } from './publish-queue.ts';
+import { PublishQueue } from './publish-queue.ts';
 
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
@@ -12,7 +12,9 @@ it('regression: batches of publishes that were answered stayed in memory while o
   const queue = new PublishQueue({
     answered: (packetId) => void answered.push(packetId),
     undecided: () => undefined,
+    now: () => 0,
     watch: () => undefined,
+    isOverdue: () => false,
   });
   const weak: WeakRef<LogBatch>[] = [];
   const waiting = new LogBatch(true);
@@ -33,36 +35,55 @@ it('regression: batches of publishes that were answered stayed in memory while o
   expect([answered.at(-1), queue.size]).toEqual([31, 0]);
 });
 
-it('semantics 4.3: gives up when nothing moved for as many looks as make the timeout, and not before', () => {
-  let watched = 0;
+/** A queue that is given up after 1000 ms, and what it asked for. */
+function timed(): {
+  readonly queue: PublishQueue;
+  readonly clock: { now: number };
+  readonly watched: number[];
+  readonly undecided: () => number;
+} {
+  const clock = { now: 137 };
+  const watched: number[] = [];
   let undecided = 0;
   const queue = new PublishQueue({
     answered: () => undefined,
     undecided: () => undecided++,
-    watch: () => watched++,
+    now: () => clock.now,
+    watch: (_item, sinceMs) => watched.push(sinceMs),
+    isOverdue: (sinceMs) => sinceMs >= 1000,
   });
+  return { queue, clock, watched, undecided: () => undecided };
+}
+
+it('semantics 4.3: gives up when nothing has moved for the timeout, and neither before nor later', () => {
+  const { queue, clock, watched, undecided } = timed();
   const batches = [new LogBatch(true), new LogBatch(true)];
   for (const [at, batch] of batches.entries()) queue.add(at + 1, 1, batch);
-  expect(watched).toBe(1);
-  for (let look = 1; look < looksPerTimeout; look++) queue.expire();
+  clock.now += 900;
   batches[0]!.settle(null);
-  for (let look = 0; look < looksPerTimeout; look++) queue.expire();
-  expect([watched, undecided]).toEqual([2 * looksPerTimeout, 0]);
+  clock.now += 150;
   queue.expire();
-  expect([watched, undecided]).toEqual([2 * looksPerTimeout, 1]);
+  expect([watched, undecided()]).toEqual([[0, 150], 0]);
+  clock.now += 849;
+  queue.expire();
+  expect([watched, undecided()]).toEqual([[0, 150, 999], 0]);
+  clock.now += 1;
+  queue.expire();
+  expect([watched, undecided()]).toEqual([[0, 150, 999], 1]);
 });
 
 it('looks at nothing while nothing waits, and begins anew with the next publish', () => {
-  let watched = 0;
-  const undecided = vi.fn();
-  const queue = new PublishQueue({ answered: () => undefined, undecided, watch: () => watched++ });
+  const { queue, clock, watched, undecided } = timed();
   for (let round = 1; round <= 3; round++) {
     const batch = new LogBatch(true);
     queue.add(1, 1, batch);
-    for (let look = 1; look < looksPerTimeout; look++) queue.expire();
+    clock.now += 999;
     batch.settle(null);
+    clock.now += 999;
     queue.expire();
-    expect(watched).toBe(round * looksPerTimeout);
+    expect([watched.length, undecided()]).toEqual([round, 0]);
   }
-  expect(undecided).not.toHaveBeenCalled();
+  // One that comes before the old deadline has its own time.
+  queue.add(1, 1, new LogBatch(true));
+  expect(watched).toEqual([0, 0, 0, 0]);
 });

@@ -9,12 +9,13 @@ export interface PublishOutcomes {
   answered(packetId: number, qos: 1 | 2, code: number): void;
   /** A publish has no outcome: it must not be acknowledged, and the client must hear of it by our closing. */
   undecided(error: RobustError<KernelErrorCode> | null): void;
-  /** Makes the item due in `1 / looksPerTimeout` of the time that a publish may have no outcome. */
-  watch(item: TimerItem): void;
+  /** Monotonic, ms. */
+  now(): number;
+  /** Makes the item due when the queue is overdue, if nothing moves: it has not for `sinceMs`. */
+  watch(item: TimerItem, sinceMs: number): void;
+  /** Whether a queue is given up in which nothing has moved for so long. */
+  isOverdue(sinceMs: number): boolean;
 }
-
-/** A queue is looked at so often during the time after which it is given up, and given up at most one look late. */
-export const looksPerTimeout = 4;
 
 /** No reason code. */
 const undecidedCode = -1;
@@ -36,11 +37,9 @@ export class PublishQueue extends TimerItem implements BatchListener {
   readonly #pending: Pending[] = [];
   #head = 0;
   #stuck = false;
-  /** Publishes decided so far: a deadline sees by it whether anything moved. */
-  #decided = 0;
-  #watchedFrom = -1;
-  /** Looks in a row that saw nothing move. */
-  #idleLooks = 0;
+  /** When the head was decided last, or the first publish came. */
+  #movedAt = 0;
+  #watched = false;
   #settledWaiters: (() => void)[] = [];
 
   constructor(outcomes: PublishOutcomes) {
@@ -83,31 +82,29 @@ export class PublishQueue extends TimerItem implements BatchListener {
     for (const waiter of this.#settledWaiters.splice(0)) waiter();
   }
 
-  /** One look: whether anything was decided since the last one. */
+  /** Nothing has moved since the deadline was set, or it is set again. */
   expire(): void {
-    if (this.size === 0) {
-      this.#watchedFrom = -1;
-      return;
-    }
-    this.#idleLooks = this.#watchedFrom >= this.#decided ? this.#idleLooks + 1 : 0;
-    if (this.#idleLooks >= looksPerTimeout) this.#outcomes.undecided(null);
-    else this.#watch();
+    this.#watched = false;
+    if (this.size === 0) return;
+    const sinceMs = this.#outcomes.now() - this.#movedAt;
+    if (this.#outcomes.isOverdue(sinceMs)) this.#outcomes.undecided(null);
+    else this.#watch(sinceMs);
   }
 
   #push(pending: Pending): void {
+    if (this.size === 0) this.#movedAt = this.#outcomes.now();
     this.#pending.push(pending);
-    if (this.#watchedFrom >= 0) return;
-    this.#idleLooks = 0;
-    this.#watch();
+    if (!this.#watched) this.#watch(0);
   }
 
-  #watch(): void {
-    this.#watchedFrom = this.#decided;
-    this.#outcomes.watch(this);
+  #watch(sinceMs: number): void {
+    this.#watched = true;
+    this.#outcomes.watch(this, sinceMs);
   }
 
   #advance(): void {
     const pending = this.#pending;
+    const before = this.size;
     while (!this.#stuck && this.#head < pending.length) {
       const next = pending[this.#head]!;
       let code: number | null = next.code;
@@ -123,9 +120,9 @@ export class PublishQueue extends TimerItem implements BatchListener {
       // The batch must not stay in memory until the array is cut.
       next.batch = null;
       this.#head++;
-      this.#decided++;
       this.#outcomes.answered(next.packetId, next.qos, code);
     }
+    if (this.size < before) this.#movedAt = this.#outcomes.now();
     if (this.#head === pending.length) {
       pending.length = 0;
       this.#head = 0;
