@@ -32,9 +32,9 @@ export interface RotReviewOptions {
 
 /**
  * Finds out whom the damage to the log hit. A damaged entry whose header, or what it was before a bit was flipped, still
- * continues its segment's chain names its segment and the offsets it had; when that explains all damaged items, nobody else is affected. Otherwise every segment
- * that was open and may have had an entry there is lost from its end on: a journal that may have lost acknowledged
- * entries never says that it has none.
+ * continues its segment's chain names its segment and the offsets it had; when that explains all damaged items, nobody
+ * else is affected. Otherwise every segment that was open and may have had an entry there is lost from its end on: a
+ * journal that may have lost acknowledged entries never says that it has none.
  */
 export async function reviewRot(reports: readonly RotReport[], options: RotReviewOptions): Promise<void> {
   for (const report of reports) {

@@ -1,7 +1,7 @@
 export { itemBytesMax } from './frame.ts';
 export type { WalOptions } from './open-wal.ts';
 export { openWal } from './open-wal.ts';
-export type { BadItem, Recovered, RecoveredItem, RotReport, WalUser } from './recovery.ts';
+export type { Recovered, RecoveredItem, RotReport, WalUser } from './recovery.ts';
 export type { AppendOptions, WalStats } from './wal.ts';
 export { Wal } from './wal.ts';
 export type { WalErrorCode } from './wal-error.ts';

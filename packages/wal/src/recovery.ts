@@ -44,8 +44,6 @@ export interface RotReport {
 
 /** A bad item of a frame whose table is whole. */
 export interface BadItem {
-  /** Among the items of its frame. */
-  index: number;
   /** Where it begins in the damaged bytes, and its length. */
   at: number;
   bytes: number;
@@ -286,7 +284,7 @@ async function readGoodItems(
     const { bytes, crc } = items[index]!;
     if (options.user.check(bytes) === crc)
       good.push({ bytes, crc, position: { generation, position, index } });
-    else bad.push({ index, at, bytes: bytes.length, crc });
+    else bad.push({ at, bytes: bytes.length, crc });
     at += bytes.length;
   }
   if (bad.length > 0) {
