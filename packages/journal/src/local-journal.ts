@@ -503,7 +503,7 @@ export class LocalJournal implements JournalClient, Lifecycle {
   }
 
   #forget(shard: ShardId): void {
-    if (this.#store.shards.get(shard)?.segments.size === 0) this.#store.shards.delete(shard);
+    this.#store.forget(shard);
     this.#folds.remove(shard).catch(this.#options.onFatal);
   }
 

@@ -13,6 +13,8 @@ export class ShardState {
   /** Highest epoch seen; lower ones are refused. */
   fence: Epoch;
   readonly segments = new Map<SegmentId, Segment>();
+  /** Metadata has it no more: it goes with its last segment. */
+  isGone = false;
 
   constructor(id: ShardId, fence: Epoch) {
     this.id = id;
@@ -59,6 +61,14 @@ export class SegmentStore {
   /** Takes in a segment that was made elsewhere. */
   adopt(segment: Segment): void {
     this.shard(segment.shard).segments.set(segment.id, segment);
+  }
+
+  /** Forgets a shard that is deleted, as soon as nothing of it is left. */
+  forget(id: ShardId): void {
+    const shard = this.shards.get(id);
+    if (shard === undefined) return;
+    shard.isGone = true;
+    this.#dropIfEmpty(shard);
   }
 
   *segments(): Generator<Segment> {
@@ -110,7 +120,14 @@ export class SegmentStore {
     }
     emptied(segment.tail);
     segment.tail = segment.newTail(segment.end.offset);
-    this.shards.get(segment.shard)?.segments.delete(segment.id);
+    const shard = this.shards.get(segment.shard);
+    if (shard === undefined) return;
+    shard.segments.delete(segment.id);
+    this.#dropIfEmpty(shard);
+  }
+
+  #dropIfEmpty(shard: ShardState): void {
+    if (shard.isGone && shard.segments.size === 0) this.shards.delete(shard.id);
   }
 
   /** Drops the oldest entries of the oldest segment: owners trim by their own bounds long before. */

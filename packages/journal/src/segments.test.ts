@@ -172,15 +172,21 @@ describe('storage 3.7: what metadata no longer lists', () => {
 
   it('a deleted shard takes its files, its checkpoint and its place in memory along', async () => {
     const of = await rig();
-    const log = new TestLog(shard, 1);
-    await append(of, log, [100, 100]);
-    await list(of, [log]);
+    const logs = [1, 2].map((id) => new TestLog(shard, id, { baseOffset: (id - 1) * 2 }));
+    for (const log of logs) await append(of, log, [100, 100]);
+    await list(of, logs);
     await of.journal.saveCheckpoint(shard, 2, Buffer.from('state'));
+    const fence = { shard, segment: logs[1]!.segment, epoch: 5 as Epoch };
+    await of.journal.fence([fence]);
     of.metadata.delete(shard);
     await of.clock.advance(3000);
     expect(await files(of.disk)).toEqual([]);
     expect(await of.disk.list('/journal/folds')).toEqual([]);
     expect(of.journal.usage().shards.size).toBe(0);
+    // Regression: its fence and a kilobyte more stayed when its files took their time.
+    expect(await of.journal.fence([{ ...fence, epoch: 1 as Epoch }])).toMatchObject([
+      { status: 'ok', epoch: 1 },
+    ]);
   });
 
   it('storage 4.2: a checkpoint whose shard was deleted while nobody looked goes at the next start, no other', async () => {
