@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
   commitOffsets,
-  History,
   MqttClient,
   mountMissing,
   RecordLog,
@@ -11,12 +10,10 @@ import {
   waitUntil,
 } from '@robustmq/testkit';
 import type { SmallVolumeOptions, StoredRecord } from '@robustmq/testkit';
-import type { Consumer } from 'kafkajs';
 import { Kafka, logLevel } from 'kafkajs';
 import { describe, expect, it } from 'vitest';
-import type { Publisher } from '../interop/crash-clients.ts';
-import { KafkaPublisher, kafkaOf, MqttPublisher, MqttReader, openGroup } from '../interop/crash-clients.ts';
-import { recordLog } from '../interop/crash-log.ts';
+import { kafkaOf } from '../interop/crash-clients.ts';
+import { Load } from './load.ts';
 import type { Writer } from './no-space-writers.ts';
 import { KafkaWriter, MqttWriter } from './no-space-writers.ts';
 
@@ -35,7 +32,8 @@ const resumeMs = 10_000;
 /** Acknowledged of each publisher before the disk is full: what is read then. */
 const backlog = 200;
 const quietMs = 500;
-const group = 'auditors';
+/** Reader that comes back when the disk is full. */
+const absent = 'absent';
 const kafkaStorageError = 56;
 const coordinatorNotAvailable = 15;
 
@@ -71,14 +69,14 @@ async function outlive(kind: SmallVolumeOptions['kind']): Promise<void> {
   await using volume = await SmallVolume.mount({ mebibytes: volumeMebibytes, kind });
   const config = { dataDir: join(volume.path, 'data'), mqtt: { publishTimeoutMs }, storage };
   await using server = await ServerProcess.start({ config, startTimeoutMs: 120_000 });
-  const load = await openLoad(server);
+  const load = await Load.start(server, { absent });
   const writers = openWriters(server);
   await acknowledge(load, backlog);
   for (const writer of writers) writer.start();
   await waitUntil(() => writers.every(({ outcomes }) => outcomes.length > 3), {
     what: 'writers to be served',
   });
-  expect(load.history.isComplete(load.absent.name), 'the backlog has been read').toBe(false);
+  expect(load.history.isComplete(absent), 'the backlog has been read').toBe(false);
 
   await using first = await volume.fill();
   const fullSince = await whenRefused(writers);
@@ -106,44 +104,12 @@ async function outlive(kind: SmallVolumeOptions['kind']): Promise<void> {
   await server.start();
   await acknowledge(load, 1, resumeMs);
   await expectMade(server, made);
-  expect(await finish(server, load)).toEqual([]);
+  expect(await load.finish()).toEqual([]);
   for (const { name, sessionPresent } of load.readers) {
     expect(sessionPresent, name).toEqual([false, ...sessionPresent.slice(1).map(() => true)]);
   }
-  await close(load);
+  await load.close();
   expect((await server.stop()).code).toBe(0);
-}
-
-interface Load {
-  readonly history: History;
-  readonly publishers: readonly Publisher[];
-  readonly readers: readonly MqttReader[];
-  /** At QoS 2; it comes back when the disk is full. */
-  readonly absent: MqttReader;
-  readonly consumer: Consumer;
-}
-
-async function openLoad(server: ServerProcess): Promise<Load> {
-  const history = new History();
-  const admin = kafkaOf(server).admin();
-  await admin.connect();
-  await admin.createTopics({ topics: [{ topic: 'ledger', numPartitions: 2 }] });
-  await admin.disconnect();
-  const open = (name: string, qos: 1 | 2, protocolVersion: 4 | 5): Promise<MqttReader> =>
-    MqttReader.open(server, history, { name, qos, protocolVersion });
-  const absent = await open('absent', 2, 5);
-  // Before the first message: MQTT.js that leaves forgets those at QoS 2 whose exchange has begun.
-  await absent.leave();
-  const readers = [await open('reader-q1', 1, 4), await open('reader-q2', 2, 5), absent];
-  const consumer = await openGroup(server, history, group);
-  const publishers = [
-    new MqttPublisher(server, history, 'fleet/q1', { qos: 1, protocolVersion: 5, retain: true }),
-    new MqttPublisher(server, history, 'fleet/q2-4', { qos: 2, protocolVersion: 4 }),
-    new MqttPublisher(server, history, 'fleet/q2-5', { qos: 2, protocolVersion: 5 }),
-    new KafkaPublisher(server, history, { key: 'idempotent', promised: 'exactly-once' }),
-    new KafkaPublisher(server, history, { key: 'plain', promised: 'at-least-once' }),
-  ];
-  return { history, publishers, readers, absent, consumer };
 }
 
 function openWriters(server: ServerProcess): readonly Writer[] {
@@ -157,13 +123,8 @@ function openWriters(server: ServerProcess): readonly Writer[] {
 }
 
 /** Resolves when every publisher has had as many more acknowledgements. */
-async function acknowledge({ history, publishers }: Load, more: number, timeoutMs = 30_000): Promise<void> {
-  const counts = (): number[] => publishers.map(({ subject }) => history.acknowledgedCount(subject));
-  const before = counts();
-  await waitUntil(() => counts().every((count, at) => count >= before[at]! + more), {
-    timeoutMs,
-    what: `${more} more acknowledgements of each publisher`,
-  });
+function acknowledge(load: Load, more: number, timeoutMs?: number): Promise<void> {
+  return load.moreAcknowledged(more * load.publishers.length, timeoutMs);
 }
 
 /** Resolves when everybody who writes has been refused, to the time from which that is so. */
@@ -211,9 +172,9 @@ function expectAnswered(writers: readonly Writer[]): void {
 
 /** A kept session gets its backlog, a new subscriber what is retained, and a fetch every record. */
 async function expectReads(server: ServerProcess, load: Load): Promise<void> {
-  const { history, absent } = load;
-  absent.comeBack();
-  await waitUntil(() => readerNames(load).every((name) => history.isComplete(name)), {
+  const { history } = load;
+  load.readers.find(({ name }) => name === absent)!.comeBack();
+  await waitUntil(() => load.isRead, {
     timeoutMs: servedMs,
     what: 'readers to be given everything',
   });
@@ -300,27 +261,6 @@ async function expectService(load: Load, writers: readonly Writer[]): Promise<vo
     timeoutMs: deadline - performance.now(),
     what: 'writers to be served again',
   });
-}
-
-/** Stops publishing; what is wrong with the whole run, in words. */
-async function finish(server: ServerProcess, load: Load): Promise<string[]> {
-  const { history, publishers } = load;
-  await Promise.all(publishers.map((publisher) => publisher.finish()));
-  // If it is not so in time, the problems say what is missing.
-  await waitUntil(() => readerNames(load).every((name) => history.isComplete(name)), {
-    timeoutMs: 30_000,
-  }).catch(() => undefined);
-  await recordLog(server, history);
-  return [...publishers.flatMap(({ errors }) => errors), ...history.problems()];
-}
-
-async function close({ consumer, readers, publishers }: Load): Promise<void> {
-  await consumer.disconnect();
-  await Promise.all([...readers, ...publishers].map((client) => client.close()));
-}
-
-function readerNames({ readers }: Load): string[] {
-  return [...readers.map(({ name }) => name), group];
 }
 
 function numberOf({ value }: StoredRecord): number {

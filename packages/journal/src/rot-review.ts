@@ -1,7 +1,14 @@
 import type { Disk, Logger, SegmentId, ShardId } from '@robustmq/core';
 import { RobustError } from '@robustmq/core';
 import type { EntryHeader, SegmentRecord } from '@robustmq/kernel';
-import { checkEntry, decodeEntryHeader, entryFlag, entryHeaderBytes, entryLengthAt } from '@robustmq/kernel';
+import {
+  batchPrefixBytes,
+  checkEntry,
+  decodeEntryHeader,
+  entryFlag,
+  entryHeaderBytes,
+  entryLengthAt,
+} from '@robustmq/kernel';
 import { batchLastOffsetDelta, nextBatch } from '@robustmq/record';
 import type { RotReport } from '@robustmq/wal';
 import type { Segment } from './segment.ts';
@@ -14,7 +21,7 @@ const unknownLossOffsets = 2 ** 20;
 /** Items of one frame that are tried to be restored: more than that are no flipped bits. */
 const restoredMax = 64;
 /** Bytes under an item's own checksum: its header, and the first of its batch. */
-const restoredBytes = entryHeaderBytes + 21;
+const restoredBytes = entryHeaderBytes + batchPrefixBytes;
 /** Where an entry has its first offset: in its header, and in its first batch. */
 const baseInHeader = 32;
 const baseInBatch = entryHeaderBytes;

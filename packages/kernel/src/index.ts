@@ -17,6 +17,7 @@ export { Kernel } from './kernel.ts';
 export { Appender } from './log/appender.ts';
 export type { EntryHeader } from './log/entry.ts';
 export {
+  batchPrefixBytes,
   checkEntry,
   decodeEntryHeader,
   encodeEntryHeader,

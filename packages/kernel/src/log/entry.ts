@@ -18,7 +18,7 @@ export const entryBytesMax = 2 * 1024 * 1024 - 8 * 1024;
 const magic = 0x524d5145;
 const version = 1;
 /** Bytes of a batch that its own checksum does not cover. */
-const batchPrefixBytes = 21;
+export const batchPrefixBytes = 21;
 const batchLengthAt = 8;
 const crcAt = 60;
 

@@ -104,7 +104,7 @@ export class PublishQueue extends TimerItem implements BatchListener {
 
   #advance(): void {
     const pending = this.#pending;
-    const before = this.size;
+    let moved = false;
     while (!this.#stuck && this.#head < pending.length) {
       const next = pending[this.#head]!;
       let code: number | null = next.code;
@@ -120,9 +120,10 @@ export class PublishQueue extends TimerItem implements BatchListener {
       // The batch must not stay in memory until the array is cut.
       next.batch = null;
       this.#head++;
+      moved = true;
       this.#outcomes.answered(next.packetId, next.qos, code);
     }
-    if (this.size < before) this.#movedAt = this.#outcomes.now();
+    if (moved) this.#movedAt = this.#outcomes.now();
     if (this.#head === pending.length) {
       pending.length = 0;
       this.#head = 0;
