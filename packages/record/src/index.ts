@@ -44,8 +44,10 @@ export type { BatchEncoderOptions, BatchFinish, EmptyBatchFields } from './batch
 export { BatchEncoder, emptyBatch } from './batch-encoder.ts';
 export type { RecordErrorCode } from './errors.ts';
 export { copyBytes } from './copy-bytes.ts';
+export { RunCopier } from './run-copier.ts';
 export { HeaderCursor } from './header-cursor.ts';
 export { HeaderEncoder } from './header-encoder.ts';
+export { KeyCursor } from './key-cursor.ts';
 export { murmur3, Murmur3 } from './murmur3.ts';
 export { partitionHash } from './murmur2.ts';
 export { RecordInput } from './record-input.ts';

@@ -5,8 +5,8 @@ const varintBytesMax = 5;
 const varlongBytesMax = 10;
 
 /**
- * The slow half of reading zig-zag integers: the position survives the call in `at`. Callers decode the one-byte
- * case in place and come here for the rest. Both methods stop at `end`.
+ * Reads zig-zag integers: the position survives the call in `at`. Callers decode in place what nearly always has one
+ * byte, and come here for the rest. Both methods stop at `end`.
  */
 export class VarintReader {
   /** Position after the last integer read. */
@@ -14,6 +14,15 @@ export class VarintReader {
 
   /** An int32; throws `RECORD_MALFORMED` if it ends beyond `end`, has more than 5 bytes or more than 32 bits. */
   int32(buffer: Uint8Array, at: number, end: number): number {
+    // Two bytes hold every length and index from 64 to 8191: no loop for those.
+    if (at + 1 < end && (buffer[at] as number) >= 0x80) {
+      const second = buffer[at + 1] as number;
+      if (second < 0x80) {
+        const both = ((buffer[at] as number) & 0x7f) | (second << 7);
+        this.at = at + 2;
+        return (both >>> 1) ^ -(both & 1);
+      }
+    }
     const limit = at + varintBytesMax;
     let zigzag = 0;
     let shift = 0;

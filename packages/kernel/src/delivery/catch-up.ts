@@ -196,6 +196,7 @@ export class CatchUp {
   #batch({ shard, scan, step, view }: Pass, batch: RoutedBatch, section: Buffer | null): void {
     if (section === null) return;
     const wanted = step.wanted?.records ?? null;
+    if (wanted !== null && !this.#modules.decoder.mayHold(batch, section, wanted)) return;
     const source = { shard: shard.id, epoch: shard.epoch, topic: shard.topic, wanted };
     const decoded = this.#modules.decoder.decode(batch, section, source, view);
     if (decoded?.wanted === true) this.#rows(scan, step, decoded);

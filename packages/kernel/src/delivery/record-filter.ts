@@ -1,4 +1,4 @@
-import { isBare, levelToken, tokenPlace, wholeToken } from '../names/tokens.ts';
+import { isBare, levelEnd, levelToken, tokenPlace, wholeToken } from '../names/tokens.ts';
 import type { FilterTokens } from '../names/tokens.ts';
 
 /** Places for each token, at least: most questions then end at an empty one. */
@@ -6,7 +6,6 @@ const slotsPerToken = 4;
 const slotsMin = 64;
 /** Uses of tokens are counted in so many places; some share one. */
 const usePlaces = 4096;
-const slash = 0x2f;
 
 /**
  * Asks single records what a `BlockFilter` asks blocks: most records of a block that must be read concern nobody, and
@@ -47,13 +46,12 @@ export class RecordFilter {
     if (start < 0) return false;
     if (this.#asksWhole && this.#holds(wholeToken(key, start, end))) return true;
     const levels = this.#levels;
-    let level = 0;
-    let levelStart = start;
-    for (let at = start; at <= end && level < levels.length; at++) {
-      if (at < end && key[at] !== slash) continue;
+    let at = start;
+    for (let level = 0; level < levels.length && at <= end; level++) {
+      const levelStart = at;
+      at = levelEnd(key, levelStart, end);
       if (levels[level] !== 0 && this.#holds(levelToken(key, levelStart, at, level))) return true;
-      levelStart = at + 1;
-      level++;
+      at++;
     }
     return false;
   }

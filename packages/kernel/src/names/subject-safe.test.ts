@@ -134,4 +134,21 @@ describe('semantics 1.5: the limits of names', () => {
     expect(judge('/'.repeat(127), 2, 1)).toBe(false);
     expect(judge('/'.repeat(127), 0, 0)).toBe(true);
   });
+
+  test('a byte that no key may have is found wherever it stands', () => {
+    for (let length = 1; length <= 12; length++) {
+      for (let at = 0; at < length; at++) {
+        for (const byte of [0x00, 0x1f, 0x2b, 0x23, 0x7f, 0x80, 0xff]) {
+          const key = Buffer.alloc(length + 2, 'a');
+          key[at + 1] = byte;
+          // What stands beside the key is not looked at.
+          key[0] = 0x2b;
+          key[length + 1] = 0x2b;
+          expect(isSubjectKey(key, 1, length + 1, { bytes: 0, levels: 0 })).toBe(false);
+          key[at + 1] = 0x2f;
+          expect(isSubjectKey(key, 1, length + 1, { bytes: 0, levels: 0 })).toBe(true);
+        }
+      }
+    }
+  });
 });
