@@ -347,4 +347,62 @@ describe('view', () => {
     serverReader().push(wire(names.map((topic) => message('', { topic }))), sink);
     expect(topics).toEqual(names);
   });
+
+  it('tells runs of one topic from others, asked for or not, at every cut', () => {
+    const names = [
+      'a/b',
+      'a/b',
+      'a/c',
+      'b/c',
+      'b/c',
+      'é/é',
+      'é/é',
+      'é/è',
+      '',
+      'é/è',
+      '',
+      '',
+      'a/b',
+      'a/bc',
+      'a/b',
+    ];
+    const packets = names.map((topic) =>
+      message('', { topic, properties: topic === '' ? { topicAlias: 1 } : {} }),
+    );
+    const bytes = wire(packets, 5);
+    for (const step of [1, 2, 3]) {
+      for (let cut = 0; cut <= bytes.length; cut++) {
+        const topics: string[] = [];
+        let index = 0;
+        const sink: PacketSink = {
+          publish: (view) => {
+            if (index++ % step === 0) topics.push(view.topic());
+          },
+          ack: () => undefined,
+          packet: () => undefined,
+        };
+        const reader = serverReader();
+        reader.version = 5;
+        reader.push(bytes.subarray(0, cut), sink);
+        reader.push(bytes.subarray(cut), sink);
+        expect(topics).toEqual(names.filter((_, at) => at % step === 0));
+      }
+    }
+  });
+
+  it('takes nothing from the packet before when a chunk is filled again', () => {
+    const topics: string[] = [];
+    const sink: PacketSink = {
+      publish: (view) => void topics.push(view.topic()),
+      ack: () => undefined,
+      packet: () => undefined,
+    };
+    const reader = serverReader();
+    const chunk = wire([message('', { topic: 'a/b' })]);
+    for (const name of ['a/b', 'x/y', 'x/y', 'a/b']) {
+      chunk.write(name, 4);
+      reader.push(chunk, sink);
+    }
+    expect(topics).toEqual(['a/b', 'x/y', 'x/y', 'a/b']);
+  });
 });

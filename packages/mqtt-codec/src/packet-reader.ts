@@ -119,6 +119,7 @@ export class PacketReader {
       done = true;
     } finally {
       this.#busy = false;
+      this.#view.release();
       if (!done) {
         this.#failed = true;
         this.#release();

@@ -49,6 +49,8 @@ export class PublishView implements PropertyVisitor {
   valueStart = 0;
   valueEnd = 0;
   #wideTopic: 0 | 1 = 0;
+  /** The topic as it was asked for, which packets behind this one in `buffer` may repeat; null: not asked for. */
+  #topic: string | null = null;
   readonly #topics: TopicCache;
 
   constructor(topics: TopicCache) {
@@ -58,8 +60,11 @@ export class PublishView implements PropertyVisitor {
   /** The topic name, the same string for the same topic as a rule; empty when a topic alias stands for it. */
   topic(): string {
     const { buffer, topicStart, topicEnd } = this;
-    if (this.#wideTopic === 0) return this.#topics.ascii(buffer, topicStart, topicEnd);
-    return decodeText(buffer, topicStart, topicEnd, 1);
+    this.#topic ??=
+      this.#wideTopic === 1
+        ? decodeText(buffer, topicStart, topicEnd, 1)
+        : this.#topics.ascii(buffer, topicStart, topicEnd);
+    return this.#topic;
   }
 
   /** A view of the topic name's bytes. */
@@ -162,14 +167,17 @@ export class PublishView implements PropertyVisitor {
    * properties, or 0 before MQTT 5. About 0.1 us for a short topic without properties.
    */
   read(buffer: Buffer, first: number, at: number, end: number, where: number): void {
-    this.buffer = buffer;
     const qos = (first >> 1) & 3;
     this.qos = qos;
     this.retain = (first & 1) === 1;
     this.dup = (first & 8) === 8;
     if (at + 2 > end) throw malformed('PUBLISH is truncated');
-    const topicEnd = at + 2 + ((buffer[at]! << 8) | buffer[at + 1]!);
-    this.topicStart = at + 2;
+    const topicStart = at + 2;
+    const topicEnd = topicStart + ((buffer[at]! << 8) | buffer[at + 1]!);
+    // Most publishers send to one topic again and again: it is checked once in a chunk.
+    const again = buffer === this.buffer && topicEnd <= end && this.#isTopic(topicStart, topicEnd);
+    this.buffer = buffer;
+    this.topicStart = topicStart;
     this.topicEnd = topicEnd;
     let position = topicEnd;
     this.packetId = 0;
@@ -188,7 +196,25 @@ export class PublishView implements PropertyVisitor {
     if (where !== 0) position = this.#readProperties(position, end, where);
     this.payloadStart = position;
     this.payloadEnd = end;
-    this.#checkTopic();
+    if (!again) this.#checkTopic();
+  }
+
+  /** Lets go of the buffer, which may be another's from now on. */
+  release(): void {
+    this.buffer = noBytes;
+    this.#topic = null;
+  }
+
+  /** Whether the topic of the packet before, in the same buffer, stands at `[start, end)` as well. */
+  #isTopic(start: number, end: number): boolean {
+    const { buffer, topicStart } = this;
+    const bytes = end - start;
+    if (bytes === 0 || bytes !== this.topicEnd - topicStart) return false;
+    // Topics differ at their ends rather than at their beginnings.
+    for (let index = bytes - 1; index >= 0; index--) {
+      if (buffer[start + index] !== buffer[topicStart + index]) return false;
+    }
+    return true;
   }
 
   #readProperties(at: number, end: number, where: number): number {
@@ -203,6 +229,7 @@ export class PublishView implements PropertyVisitor {
   }
 
   #checkTopic(): void {
+    this.#topic = null;
     if (this.topicStart === this.topicEnd) {
       if (this.topicAlias > 0) {
         this.#wideTopic = 0;

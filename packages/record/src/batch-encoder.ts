@@ -3,6 +3,7 @@ import { batchHeaderBytes, writeBatchHeader } from './batch-header.ts';
 import { copyBytes } from './copy-bytes.ts';
 import type { RecordErrorCode } from './errors.ts';
 import type { RecordInput } from './record-input.ts';
+import { RunCopier } from './run-copier.ts';
 import { varintBytes, varlongBytes, varlongMax, writeVarint, writeVarlong } from './varint.ts';
 
 /** Limits of a `BatchEncoder`, in bytes. */
@@ -35,6 +36,7 @@ export class BatchEncoder {
   readonly #initialBytes: number;
   readonly #batchBytesMax: number;
   readonly #recordBytesMax: number;
+  readonly #values = new RunCopier();
   #buffer: Buffer;
   #at = batchHeaderBytes;
   #count = 0;
@@ -114,7 +116,7 @@ export class BatchEncoder {
     if (keyBytes > 0) at = copyBytes(buffer, at, record.key, record.keyStart, record.keyEnd);
     if (valueBytes < 64) buffer[at++] = valueBytes < 0 ? 1 : valueBytes << 1;
     else at = writeVarint(buffer, at, valueBytes);
-    if (valueBytes > 0) at = copyBytes(buffer, at, record.value, record.valueStart, record.valueEnd);
+    if (valueBytes > 0) at = this.#values.copy(buffer, at, record.value, record.valueStart, record.valueEnd);
     if (record.headerCount < 64) buffer[at++] = record.headerCount << 1;
     else at = writeVarint(buffer, at, record.headerCount);
     if (headersBytes > 0) {
@@ -161,6 +163,7 @@ export class BatchEncoder {
     this.#count = 0;
     this.#baseTimestamp = -1;
     this.#maxTimestamp = -1;
+    this.#values.clear();
   }
 
   /** A well filled buffer changes hands, and the next one is as large as this turned out; others are copied. */

@@ -49,6 +49,8 @@ export class Publisher {
   readonly #options: PublisherOptions;
   readonly #shards = new Map<ShardId, ShardPublisher>();
   readonly #open = new Set<ShardPublisher>();
+  /** Which of `#open` took the last message: most take many in a row. */
+  #current: ShardPublisher | null = null;
   #captureSecond = 0;
   #captureBytes = 0;
   #stopping = false;
@@ -67,6 +69,7 @@ export class Publisher {
     const { subject, record } = message;
     const publisher = this.#publisherOf(subject, message.publisherHash);
     if (publisher === null) return 'TOPIC_NOT_FOUND';
+    if (this.#open.size === 0) this.#renewCapture();
     const bytes = record.valueEnd - record.valueStart + record.headersEnd - record.headersStart;
     if (bytes + (subject.key?.length ?? 0) + 96 > publisher.config.maxMessageBytes) return 'BATCH_TOO_LARGE';
     let captured = true;
@@ -77,8 +80,11 @@ export class Publisher {
     }
     this.counters.messages++;
     if (!captured) this.counters.uncaptured++;
-    if (this.#open.size === 0) this.#modules.appender.requestFlush();
-    this.#open.add(publisher);
+    if (publisher !== this.#current) {
+      if (this.#open.size === 0) this.#modules.appender.requestFlush();
+      this.#open.add(publisher);
+      this.#current = publisher;
+    }
     return publisher.add(message, captured);
   }
 
@@ -86,6 +92,7 @@ export class Publisher {
   flush(): void {
     for (const publisher of this.#open) publisher.flush();
     this.#open.clear();
+    this.#current = null;
   }
 
   /** Refuses from now on; what is open is still sent. */
@@ -97,12 +104,14 @@ export class Publisher {
   close(error: RobustError<KernelErrorCode>): void {
     for (const publisher of this.#shards.values()) publisher.drop(error);
     this.#shards.clear();
+    this.#current = null;
   }
 
   /** Forgets a shard that is gone or lost; open messages are told. */
   forget(shard: ShardId, error: RobustError<KernelErrorCode>): void {
     this.#shards.get(shard)?.drop(error);
     this.#shards.delete(shard);
+    this.#current = null;
   }
 
   /** The topic was configured anew. */
@@ -117,6 +126,7 @@ export class Publisher {
     const shards = subject.topic.shards;
     const shard = subject.shard >= 0 ? subject.shard : shards[publisherHash % shards.length];
     if (shard === undefined) return null;
+    if (this.#current?.shard === shard) return this.#current;
     const known = this.#shards.get(shard);
     if (known !== undefined) return known;
     if (!this.#modules.topics.has(subject.topic.id)) return null;
@@ -136,13 +146,16 @@ export class Publisher {
     return usage.bytes >= usage.bytesMax && bytes > known.value.length + known.headers.length;
   }
 
+  /** The clock is read once for all messages of a turn: in one that lasts seconds they have the bytes of one. */
+  #renewCapture(): void {
+    const second = Math.floor(this.#modules.clock.monotonic() / 1000);
+    if (second === this.#captureSecond) return;
+    this.#captureSecond = second;
+    this.#captureBytes = 0;
+  }
+
   #captures(publisher: ShardPublisher, bytes: number): boolean {
     if (publisher.config.capture === 'qos1' || !this.#modules.appender.admitting) return false;
-    const second = Math.floor(this.#modules.clock.monotonic() / 1000);
-    if (second !== this.#captureSecond) {
-      this.#captureSecond = second;
-      this.#captureBytes = 0;
-    }
     this.#captureBytes += bytes;
     return this.#captureBytes <= this.#options.captureBytesPerSecond;
   }

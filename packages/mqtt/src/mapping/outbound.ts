@@ -10,7 +10,7 @@ import {
   varintSize,
   writeVarint,
 } from '@robustmq/mqtt-codec';
-import { copyBytes, HeaderCursor } from '@robustmq/record';
+import { copyBytes, HeaderCursor, RunCopier } from '@robustmq/record';
 import { headerBytes, parseExpiresAt } from './header-bytes.ts';
 import type { PropertySource } from './property-block.ts';
 import { PropertyBlock } from './property-block.ts';
@@ -18,6 +18,8 @@ import { TemplateCache } from './template-cache.ts';
 
 const nothing = Buffer.alloc(0);
 const secondsMax = 0xffff_ffff;
+/** One for all, so that one slab at most is kept from its pool: a run is of one batch for one receiver. */
+const payloads = new RunCopier();
 
 /** How a message goes to one receiver; may be one object that is filled again. */
 export interface OutboundForm {
@@ -179,7 +181,7 @@ export class OutboundMessage implements PropertySource {
       const own = form.properties;
       if (own !== null) position = copyBytes(target, position, own, 0, own.length);
     }
-    return copyBytes(target, position, this.payload, this.payloadStart, this.payloadEnd);
+    return payloads.copy(target, position, this.payload, this.payloadStart, this.payloadEnd);
   }
 
   /**
