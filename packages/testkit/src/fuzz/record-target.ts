@@ -1,11 +1,13 @@
-import { RobustError } from '@robustmq/core';
+import { assert, RobustError } from '@robustmq/core';
 import {
   batchHeaderBytes,
+  batchRecordCount,
   codecs,
   compressBatch,
   computeBatchCrc,
   decompressBatch,
   HeaderCursor,
+  KeyCursor,
   loadZstd,
   nextBatch,
   readRecords,
@@ -55,6 +57,7 @@ export async function recordTarget(): Promise<FuzzTarget> {
   );
   const table = new RecordTable({ recordsMax: 10_000 });
   const cursor = new HeaderCursor();
+  const keys = new KeyCursor();
   return codecTarget({
     name: 'record batches',
     share: 2,
@@ -70,10 +73,28 @@ export async function recordTarget(): Promise<FuzzTarget> {
         if (section === null) continue;
         // The columns of a table are kept, and hold a row for each seven bytes at most.
         const size = end - start + section.length;
-        budget.spend(size, () => refusable(() => readAll(readRecords(table, bytes, start, section), cursor)));
+        budget.spend(size, () => {
+          keys.open(section, 0, section.length, batchRecordCount(bytes, start));
+          const read = refusable(() => readAll(readRecords(table, bytes, start, section), cursor));
+          compareKeys(keys, section, read === null ? null : table);
+        });
       }
     },
   });
+}
+
+/** Walks all keys: of records that can be read they are those of the table, and others must do no harm. */
+function compareKeys(keys: KeyCursor, section: Buffer, table: RecordTable | null): void {
+  let row = 0;
+  for (; keys.next(); row++) {
+    const key = keys.keyStart < 0 ? null : section.subarray(keys.keyStart, keys.keyEnd);
+    if (table === null) continue;
+    const known = table.key(row);
+    const isSame = key === null || known === null ? key === known : key.equals(known);
+    assert(isSame, 'a key cursor finds the keys of a record table');
+  }
+  if (table !== null)
+    assert(keys.isDone && row === table.count, 'a key cursor walks what a record table reads');
 }
 
 function readAll(table: RecordTable, cursor: HeaderCursor): number {
