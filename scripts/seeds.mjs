@@ -14,9 +14,17 @@ const games = {
   journal: 'packages/journal/src/journal-game.test.ts',
   rot: 'packages/journal/src/rot-game.test.ts',
   kernel: 'packages/testkit/src/kernel-crash-game.test.ts',
+  power: 'packages/testkit/src/power-cut-game.test.ts',
 };
 
-const help = `Plays the games of the log: random runs over power cuts on a simulated disk, checked against a model.
+const help = `Plays the games of the log: random runs over many crashes, checked against a model of what was acknowledged.
+
+  wal       the write-ahead log on a simulated disk whose power fails
+  journal   the journal on such a disk; what metadata says survives
+  rot       the journal on such a disk, and bits of its files flip
+  kernel    the kernel, killed at random writes, on a journal and metadata in memory: no disk, no power cut
+  power     kernel, journal and metadata, all on one disk whose power fails; the store of applied metadata,
+            LevelDB in a server, is simulated: what it has answered is there, a batch is whole or not at all
 
 npm run seeds -- [options]
   --count <n>       seeds of each game (10000; the suite plays 200)

@@ -14,7 +14,7 @@ import { asKernelError } from './log/shard-log.ts';
 import { SubjectTable } from './names/subject-table.ts';
 import type { BrokerMesh } from './ports/broker-mesh.ts';
 import type { JournalClient } from './ports/journal-client.ts';
-import type { Metadata, MetadataUpdate, TopicRecord } from './ports/metadata.ts';
+import type { Metadata, MetadataUpdate, ShardRecord, TopicRecord } from './ports/metadata.ts';
 import { ProducerIds } from './producer-ids.ts';
 import { Publisher } from './publish/publisher.ts';
 import { trimDue } from './retention.ts';
@@ -243,6 +243,8 @@ export class Kernel implements Lifecycle {
       );
     }
     await shard.copiesCommitted();
+    // Else the newest state might go with the last segment, and with the process all that is known of producers.
+    if (dropsSegment(this.modules.metadata.image.shards.get(shard.id), offset)) await shard.log.keepState();
     if (this.folds.complete) {
       // Not held up by it: who could not be asked counts as truncated.
       await this.#passReaders(shard.id, offset).catch((error: Error) =>
@@ -381,6 +383,11 @@ export class Kernel implements Lifecycle {
         });
     });
   }
+}
+
+/** Whether a log that starts at `offset` needs one of its segments no more. */
+function dropsSegment(record: ShardRecord | undefined, offset: Offset): boolean {
+  return record?.segments.some(({ state, endOffset }) => state === 'sealed' && endOffset <= offset) ?? false;
 }
 
 function rebound(): RobustError<KernelErrorCode> {

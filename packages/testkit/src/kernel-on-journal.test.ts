@@ -19,7 +19,14 @@ import { createMemoryStorage, startKernel } from './memory-kernel.ts';
 import { waitUntil } from './wait-until.ts';
 
 const mebibyte = 1024 * 1024;
-const limits = { walFileBytes: 4 * mebibyte, walBytes: 16 * mebibyte, reserveBytes: mebibyte, poolFiles: 0 };
+const limits = {
+  walFileBytes: 4 * mebibyte,
+  walBytes: 16 * mebibyte,
+  reserveBytes: mebibyte,
+  poolFiles: 0,
+  // What is read is counted here.
+  scrubBytesPerSecond: 0,
+};
 
 /** A kernel on the real journal, whose disk is simulated; metadata survives everything. */
 class Broker {
@@ -28,9 +35,16 @@ class Broker {
   #journal!: LocalJournal;
   #disk = new SimDisk({ seed: 7 });
 
+  /** What was read from the disk since this was set. */
+  bytesRead = 0;
+
   async start(): Promise<void> {
     this.storage ??= await createMemoryStorage();
     const { metadata } = this.storage;
+    this.#disk.fault = ({ kind, bytes }) => {
+      if (kind === 'pread') this.bytesRead += bytes;
+      return undefined;
+    };
     this.#journal = await openJournal({
       disk: this.#disk,
       folder: '/journal',
@@ -169,4 +183,68 @@ describe('a kernel on the real journal', () => {
     expect(await append(empty, brokerBatch(['d']))).toBeGreaterThanOrEqual(3);
     expect((await valuesOf(empty)).length).toBe(1);
   });
+});
+
+describe('storage 4.1: what a start reads', () => {
+  const shardBytesMax = 16 * mebibyte;
+  /** With the file that a start may add. */
+  const ringBytesMax = limits.walBytes + limits.walFileBytes;
+  /** A shard is read in pieces: the checkpoint may lie inside one. */
+  const pieceBytes = mebibyte;
+
+  async function readBy(work: () => Promise<unknown>): Promise<number> {
+    broker.bytesRead = 0;
+    await work();
+    return broker.bytesRead;
+  }
+
+  it('is at most the ring, and for each shard that is used 16 MiB, however much is stored', async () => {
+    const { kernel } = broker;
+    const value = 'x'.repeat(250_000);
+    const timestamp = Date.now();
+    // Both are written as in a long life: more than 16 MiB, and almost as much since the last checkpoint.
+    for (let at = 0; at < 130; at++) {
+      await publishThrough(kernel, 'kept', value, { retain: true });
+      // Runs by itself every few seconds; copies that are of no use any more go with it.
+      if (at % 10 === 0) await kernel.enforceRetention();
+    }
+    const large = await createShard(kernel, 'large');
+    for (let at = 0; at < 130; at++) await append(large, brokerBatch([value], { timestamp }));
+    const many: TopicId[] = [];
+    for (let at = 0; at < 100; at++) {
+      const shard = await createShard(kernel, `small-${at}`);
+      many.push(shard.topic.id);
+      await append(shard, brokerBatch([value], { timestamp }));
+    }
+    // The ring holds nothing of the two any more.
+    for (const topic of many) await append(await broker.shard(topic), brokerBatch([value], { timestamp }));
+
+    expect(await readBy(() => broker.crash('crash'))).toBeLessThanOrEqual(ringBytesMax);
+    const ofLarge = await readBy(() => broker.shard(large.topic.id));
+    expect(ofLarge).toBeGreaterThan(shardBytesMax / 2);
+    expect(ofLarge).toBeLessThanOrEqual(shardBytesMax + pieceBytes);
+    const { shard: kept } = broker.kernel.subjects.forPublish('kept');
+    const ofKept = await readBy(() => broker.kernel.openShard(kept));
+    // Two shards: the records, and beside them the copies of what is retained.
+    expect(ofKept).toBeGreaterThan(shardBytesMax / 2);
+    expect(ofKept).toBeLessThanOrEqual(2 * (shardBytesMax + pieceBytes));
+    const ofMany = await readBy(async () => {
+      for (const topic of many) await broker.shard(topic);
+    });
+    // Of these there is no more than this, twice in each.
+    expect(ofMany).toBeLessThanOrEqual(many.length * 3 * value.length);
+  }, 60_000);
+
+  it('does not grow with each process that dies before its marker of retained copies is due', async () => {
+    const value = 'x'.repeat(250_000);
+    await publishThrough(broker.kernel, 'kept', value, { retain: true });
+    for (let life = 0; life < 4; life++) {
+      // 12 MiB in each life: less than lets it write a marker by itself.
+      for (let at = 0; at < 50; at++) await publishThrough(broker.kernel, 'kept', value);
+      await broker.crash('crash');
+      const { shard } = broker.kernel.subjects.forPublish('kept');
+      const ofKept = await readBy(() => broker.kernel.openShard(shard));
+      expect(ofKept).toBeLessThanOrEqual(2 * (shardBytesMax + pieceBytes));
+    }
+  }, 60_000);
 });

@@ -323,6 +323,36 @@ describe('storage 4.2: idempotence after a restart', () => {
     expect(await produce(again, { sequence: 1 }).outcome).toBe(2);
   });
 
+  it('regression: a trim into the newest segment took the state of what it trimmed at the next crash', async () => {
+    const shard = await createShard(kernel, 'orders', { 'segment.bytes': String(1024 * 1024) });
+    await produce(shard, { sequence: 0 }).outcome;
+    await append(shard, brokerBatch(['x'.repeat(1_100_000)]));
+    await waitUntil(() => recordOf(storage, shard.id).segments.length === 2);
+    for (const sequence of [1, 2]) await produce(shard, { sequence }).outcome;
+    await append(shard, brokerBatch(['y']));
+    const base = lastSegment(storage, shard.id).baseOffset;
+    expect(base).toBe(2);
+    // Behind one batch of the newest segment, behind both, and behind everything.
+    let again = shard;
+    for (const start of [3, 4, 5]) {
+      await kernel.trim(again, start);
+      again = await reopened(shard);
+      expect([again.startOffset, again.highWatermark]).toEqual([start, 5]);
+      for (const [sequence, offset] of [
+        [0, 0],
+        [1, 2],
+        [2, 3],
+      ] as const) {
+        expect(await produce(again, { sequence }).outcome).toBe(offset);
+      }
+      await expect(again.read(start - 1, { maxBytes: 1000, limit: 5 })).rejects.toMatchObject({
+        code: 'OFFSET_OUT_OF_RANGE',
+      });
+    }
+    expect(await produce(again, { sequence: 4 }).outcome).toBe('SEQUENCE_OUT_OF_ORDER');
+    expect(await produce(again, { sequence: 3 }).outcome).toBe(5);
+  });
+
   it('regression: half a snapshot at the head of the newest segment hid the whole one before it', async () => {
     const shard = await createShard(kernel, 'orders', { 'segment.bytes': String(1024 * 1024) });
     for (let sequence = 0; sequence < 3; sequence++) await produce(shard, { sequence }).outcome;

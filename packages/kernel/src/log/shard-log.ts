@@ -93,6 +93,9 @@ export class ShardLog {
   #maxTimestamp = -1;
   #offsetLimit: Offset;
   #idle: (() => void)[] = [];
+  /** The last piece of the state at the head of the open segment, until it is durable. */
+  #head: LogBatch | null = null;
+  #headed: (() => void)[] = [];
 
   constructor(
     record: ShardRecord,
@@ -151,6 +154,21 @@ export class ShardLog {
     this.#staged.push(batch);
     this.#modules.appender.took(batch.bytes);
     this.#modules.appender.dirty(this);
+  }
+
+  /**
+   * Resolves when the open segment, which is opened if there is none, has the state at its head: then it is safe to trim
+   * all others.
+   */
+  async keepState(): Promise<void> {
+    if (this.#segment === null && !this.#rolling) {
+      this.#rolling = true;
+      this.#rollWhenQuiet();
+    }
+    while (this.#failed === null && (this.#rolling || this.#head !== null)) {
+      await new Promise<void>((resolve) => this.#headed.push(resolve));
+    }
+    if (this.#failed !== null) throw this.#failed;
   }
 
   /** Resolves when nothing staged or in flight is left. */
@@ -431,6 +449,7 @@ export class ShardLog {
     this.#maxTimestamp = -1;
     this.#rolling = false;
     this.#stageSnapshot();
+    if (this.#head === null) this.#headIsKept();
     if (this.#staged.length > 0) this.#modules.appender.dirty(this);
     this.#wakeIdle();
   }
@@ -457,6 +476,15 @@ export class ShardLog {
     const chunks = snapshotBatches(state);
     for (const chunk of chunks) this.#modules.appender.took(chunk.bytes);
     this.#staged.unshift(...chunks);
+    this.#head = chunks.at(-1) ?? null;
+    this.#head?.listen({ settled: () => this.#headIsKept() });
+  }
+
+  #headIsKept(): void {
+    this.#head = null;
+    const headed = this.#headed;
+    this.#headed = [];
+    for (const resolve of headed) resolve();
   }
 
   /** Whether the open segment has more than state at its head, which may be larger than a small segment. */
@@ -491,6 +519,7 @@ export class ShardLog {
     this.#staged = [];
     for (const batch of lost) batch.settle(error);
     this.#modules.appender.gave(bytes);
+    this.#headIsKept();
     this.#wakeIdle();
     if (tell) this.#events.failed(error);
   }

@@ -17,6 +17,8 @@ export interface ReadOptions {
   readonly filter?: BlockFilter;
   /** The answer's lease is ended when its bytes are not needed any more. */
   readonly lent?: boolean;
+  /** Reads what a segment still has below the log start as well: nobody gets it, but it made the state what it is. */
+  readonly trimmed?: boolean;
   /** Stops at lost ranges with JOURNAL_DATA_LOST (false: steps over them, telling `lost`). */
   readonly lost?: (from: Offset, to: Offset) => void;
 }
@@ -98,9 +100,10 @@ export class ShardReader {
 
   #request(offset: Offset, options: ReadOptions): ReadRequest | ReadAnswer {
     const record = this.#record();
-    if (offset < record.startOffset || offset > options.limit) {
+    const start = options.trimmed === true ? 0 : record.startOffset;
+    if (offset < start || offset > options.limit) {
       throw new RobustError<KernelErrorCode>('OFFSET_OUT_OF_RANGE', 'the offset is not in the log', {
-        detail: { shard: this.#shard, offset, start: record.startOffset, limit: options.limit },
+        detail: { shard: this.#shard, offset, start, limit: options.limit },
       });
     }
     if (offset === options.limit) return { ...nothing, nextOffset: offset };

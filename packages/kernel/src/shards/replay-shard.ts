@@ -30,6 +30,8 @@ export class ShardReplay {
   #hasState = false;
   #stateFrom: Offset = 0;
   #retainedFrom: Offset = 0;
+  /** What was read of the log because no marker of the retained copies lies behind it. */
+  unmarkedBytes = 0;
 
   constructor(shard: Shard, subjects: SubjectTable) {
     this.#shard = shard;
@@ -43,14 +45,18 @@ export class ShardReplay {
     next: Offset,
     checkpoint: Checkpoint | null,
   ): Promise<void> {
-    const from =
+    // A trim may have raised the start into the segment that the state is restored from: what lies before counts as well.
+    this.#stateFrom =
       this.#resumed(record.segments, checkpoint) ?? (await this.#restored(reader, record.segments, next));
-    this.#stateFrom = Math.max(from, record.startOffset);
     this.#retainedFrom = Math.max(this.#shard.retained?.appliedThrough ?? next, record.startOffset);
     let offset = Math.min(this.#stateFrom, this.#retainedFrom);
     while (offset < next) {
-      const answer = await reader.read(offset, { maxBytes: readBytes, limit: next, lost: () => undefined });
-      for (const entry of answer.entries) this.#entry(entry);
+      const options = { maxBytes: readBytes, limit: next, trimmed: true, lost: () => undefined };
+      const answer = await reader.read(offset, options);
+      for (const entry of answer.entries) {
+        this.#entry(entry);
+        if (entry.baseOffset >= this.#retainedFrom) this.unmarkedBytes += entry.payload.length;
+      }
       offset = answer.nextOffset;
     }
   }

@@ -110,6 +110,8 @@ export class Shard {
     const checkpoint = await modules.journal.loadCheckpoint(this.id);
     const replay = new ShardReplay(this, this.#options.subjects);
     await replay.run(this.#reader, modules.record(), next, checkpoint);
+    // Else a process that always dies before its marker is due would leave ever more to read.
+    this.#sinceMarker = replay.unmarkedBytes;
     this.#log = new ShardLog(modules.record(), config, next, modules, {
       appended: (batches, from, to) => this.#options.routes.appended(this, batches, from, to),
       committed: (batches, from, to) => this.#committed(batches, from, to),
