@@ -4,13 +4,21 @@ export interface Rule {
   readonly later: string | null;
 }
 
-/** A rule with the paths of the files that test it. */
+/** A rule with the tests that name it, `path: title`, and the conditions under which they are skipped. */
 export interface RuleRow extends Rule {
   readonly tests: readonly string[];
 }
 
+/** A test that runs and has to pass, at least where its conditions let it. */
+export interface NamedTest {
+  readonly names: readonly string[];
+  /** Without the names. */
+  readonly title: string;
+  readonly conditions: readonly string[];
+}
+
 export function rulesOf(page: string, text: string): Rule[];
-export function rulesNamedIn(source: string): Set<string>;
+export function testsIn(source: string): NamedTest[];
 /** `unknown` are numbers in titles that no page has. */
 export interface Coverage {
   readonly rows: RuleRow[];

@@ -1,11 +1,13 @@
 import type { Disk, DiskFile, IoClass, OpenOptions, Random } from '@robustmq/core';
 import { silentLogger } from '@robustmq/core';
-import { frameBytesMax, pageBytes } from './frame.ts';
+import type { FrameHeader } from './frame.ts';
+import { decodeFrameHeader, encodeFrameHeader, frameBytesMax, pageBytes } from './frame.ts';
 import type { WalOptions } from './open-wal.ts';
 import { openWal } from './open-wal.ts';
 import type { Recovered, WalUser } from './recovery.ts';
 import { recover } from './recovery.ts';
 import { Wal } from './wal.ts';
+import { scanFrames, scanHead } from './scan.ts';
 import type { WalFile } from './wal-file.ts';
 import { WalRing } from './wal-ring.ts';
 
@@ -34,41 +36,68 @@ export const openHasty: OpenWal = async (options) => {
   return opened;
 };
 
-/** Rule 2.3 broken: after a start the writer goes on in the newest file that it found, behind its last frame. */
+/**
+ * Rule 2.3 broken: after a start the writer goes on in the newest file that it found, behind its last sound frame, with
+ * that file's generation and salt, the next number, and the checksum of that frame. What it writes can not be told from
+ * what was written before the start.
+ */
 export const openAppending: OpenWal = async (options) => {
   const { folder, user, random, fileBytes = 0, maxBytes = 0, queueBytes = 0 } = options;
   const onFatal = options.onFatal ?? rethrow;
   const owner = { kind: options.kind, uuid: Buffer.from(options.uuid, 'hex') };
-  const disk = new ShiftedDisk(options.disk);
+  const disk = new ContinuingDisk(options.disk);
   const onGrown = (): void => wal.grown();
-  const ring = new AppendingRing(disk, {
-    disk,
-    folder,
-    fileBytes,
-    maxBytes,
-    logger: silentLogger,
-    onGrown,
-    onFatal,
-  });
+  const logger = silentLogger;
+  const ring = new AppendingRing({ disk, folder, fileBytes, maxBytes, logger, onGrown, onFatal });
   const files = await ring.open();
   const { recovered, live, lastCrc } = await recover(files, owner, user);
   for (const file of files) ring.adopt(file, live.has(file));
-  ring.end = recovered.end.position;
+  const { generation, position } = recovered.end;
+  const found = ring.byGeneration(generation);
+  const last = found === null ? null : await lastFrame(found, position);
+  // The log writes a checkpoint of one page first, which the disk leaves out.
+  let starting = found !== null && last !== null;
+  if (found !== null && last !== null) {
+    ring.found = found;
+    found.bytes -= position - pageBytes;
+    disk.goOn(found.file.path, { sequence: last.sequence, bytes: position - pageBytes, crc: last.crc });
+  }
+  const salt = found === null ? null : Buffer.from(found.salt);
+  const continuing: WalUser = {
+    check: (item) => user.check(item),
+    checkpoint: () => (starting ? [] : user.checkpoint()),
+    oldestNeeded: (checkpoint) => (starting ? 0 : user.oldestNeeded(checkpoint)),
+  };
   const wal = new Wal({
     ring,
-    user,
+    user: continuing,
     owner,
-    random,
-    logger: silentLogger,
+    random: {
+      u32: () => random.u32(),
+      bytes: (length) => (starting && salt !== null ? salt : random.bytes(length)),
+    },
+    logger,
     onFatal,
     schedule: setImmediate,
     initialFiles: 2,
     frameBytes: Math.min(frameBytesMax, Math.floor(fileBytes / 2 / pageBytes) * pageBytes),
     queueBytes,
-    last: { generation: recovered.end.generation, crc: lastCrc },
+    last: { generation: starting ? generation - 1 : generation, crc: lastCrc },
   });
+  const start = wal.start.bind(wal);
+  wal.start = async () => {
+    await start();
+    starting = false;
+  };
   return { wal, recovered };
 };
+
+/** Header of the last frame of a file that ends at `end`; null when it has none. */
+async function lastFrame(file: WalFile, end: number): Promise<FrameHeader | null> {
+  const first = await scanHead(file);
+  const frames = first === null ? [] : await scanFrames(file, first);
+  return frames.find(({ position, bytes }) => position + bytes === end)?.header ?? null;
+}
 
 function rethrow(error: Error): void {
   queueMicrotask(() => {
@@ -76,27 +105,60 @@ function rethrow(error: Error): void {
   });
 }
 
-/** Writes to a file begin where its shift says. */
-class ShiftedDisk implements Disk {
-  readonly shifts = new Map<string, number>();
+/** What a found file has already: frames up to that number, so many bytes of them, the CRC of the last one's header. */
+interface Before {
+  readonly sequence: number;
+  readonly bytes: number;
+  readonly crc: number;
+}
+
+/** Has frames continue those that a file had: their places, numbers, and the frame that each names. */
+class ContinuingDisk implements Disk {
   readonly #disk: Disk;
+  #path = '';
+  #before: Before = { sequence: 0, bytes: 0, crc: 0 };
+  /** Of the last header written; null before the first, and in a log that continues nothing. */
+  #crc: number | null = null;
 
   constructor(disk: Disk) {
     this.#disk = disk;
   }
 
+  goOn(path: string, before: Before): void {
+    this.#path = path;
+    this.#before = before;
+    this.#crc = before.crc;
+  }
+
   async open(io: IoClass, path: string, options?: OpenOptions): Promise<DiskFile> {
     const file = await this.#disk.open(io, path, options);
-    const { shifts } = this;
     return {
       path,
-      pwrite: (write, data, position) => file.pwrite(write, data, position + (shifts.get(path) ?? 0)),
+      pwrite: (write, data, position) => this.#write(file, { write, data: Buffer.from(data), position }),
       pread: (...args) => file.pread(...args),
       sync: (...args) => file.sync(...args),
       truncate: (...args) => file.truncate(...args),
       size: () => file.size(),
       close: () => file.close(),
     };
+  }
+
+  async #write(
+    file: DiskFile,
+    { write, data, position }: { write: IoClass; data: Buffer; position: number },
+  ): Promise<void> {
+    const header = decodeFrameHeader(data, 0);
+    if (header?.sequence === 0 && file.path === this.#path) {
+      // The file is used again, unless this is the first that is written to it.
+      if (this.#crc === this.#before.crc) return;
+      this.#path = '';
+    }
+    const { sequence, bytes } = file.path === this.#path ? this.#before : { sequence: 0, bytes: 0 };
+    if (header !== null && this.#crc !== null) {
+      const place = { sequence: header.sequence + sequence, previousCrc: this.#crc };
+      this.#crc = encodeFrameHeader(data, 0, { ...header, ...place });
+    }
+    await file.pwrite(write, data, position + bytes);
   }
 
   mkdir: Disk['mkdir'] = (path) => this.#disk.mkdir(path);
@@ -110,25 +172,22 @@ class ShiftedDisk implements Disk {
 
 /** Hands out the newest file that is in use already, first of all. */
 class AppendingRing extends WalRing {
-  /** Where the log ended in its newest file; 0 without one. */
-  end = 0;
-  readonly #disk: ShiftedDisk;
+  found: WalFile | null = null;
+  readonly #fileBytes: number;
 
-  constructor(disk: ShiftedDisk, options: ConstructorParameters<typeof WalRing>[0]) {
+  constructor(options: ConstructorParameters<typeof WalRing>[0]) {
     super(options);
-    this.#disk = disk;
+    this.#fileBytes = options.fileBytes;
   }
 
   override take(generation: number, last: boolean): WalFile | null {
-    const [found] = this.newestFirst();
-    const { end } = this;
-    this.end = 0;
-    if (end > 0 && found !== undefined) {
-      this.#disk.shifts.set(found.file.path, end);
-      return found;
-    }
+    const { found } = this;
+    this.found = null;
+    if (found !== null) return found;
     const file = super.take(generation, last);
-    if (file !== null) this.#disk.shifts.delete(file.file.path);
+    // The one that was continued is full, and has its own length again.
+    if (file !== null)
+      for (const live of this.newestFirst()) live.bytes = Math.max(live.bytes, this.#fileBytes);
     return file;
   }
 }
