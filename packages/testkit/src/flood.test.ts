@@ -221,6 +221,8 @@ describe('slow-loris', () => {
     expect(damage.p99Ms).toBeLessThan(4000);
     // 24 KiB a connection.
     expect(damage.growthMib).toBeLessThan(120);
+    // A request that says 64 KiB has a buffer of that size from its first byte, though nobody wrote to it.
+    expect(damage.bufferMib).toBeLessThan((each * 64) / 1024 + 16);
     expect(await metricOf(server, 'robustmq_mqtt_connections_overdue_total')).toBe(2 * each);
   });
 });

@@ -3,6 +3,7 @@ import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { errorCodes, metadata } from '@robustmq/kafka-codec';
+import { ExternalPeak } from './external-peak.ts';
 import { LiveMemory } from './fuzz/live-memory.ts';
 import { KafkaClient } from './kafka-client.ts';
 import { batchOf, produceTo } from './kafka-fixture.ts';
@@ -129,6 +130,8 @@ export function quantile(samples: readonly number[], q: number): number {
 export interface Damage {
   /** Resident memory at its highest during the attack, above what it was before, MiB. */
   readonly growthMib: number;
+  /** Buffers beside its heap at their most during the attack, above what was in use of them before, MiB. Counts what nobody wrote to. */
+  readonly bufferMib: number;
   /** Milliseconds from publish to delivery over MQTT, and from produce to answer over Kafka, of the others. */
   readonly p99Ms: number;
   readonly rounds: number;
@@ -147,17 +150,22 @@ export interface LastingDamage extends Damage {
 export class Siege {
   readonly server: ServerProcess;
   readonly #memory: LiveMemory;
+  readonly #buffers: ExternalPeak;
+  /** Bytes of buffers: before the attack that runs, and at its most so far. */
+  #buffersBefore = 0;
+  #buffersPeak = 0;
   readonly #subscriber: MqttClient;
   readonly #publisher: MqttClient;
   readonly #producer: KafkaClient;
 
   private constructor(
     server: ServerProcess,
-    memory: LiveMemory,
+    { memory, buffers }: { memory: LiveMemory; buffers: ExternalPeak },
     others: readonly [MqttClient, MqttClient, KafkaClient],
   ) {
     this.server = server;
     this.#memory = memory;
+    this.#buffers = buffers;
     [this.#subscriber, this.#publisher, this.#producer] = others;
   }
 
@@ -166,9 +174,13 @@ export class Siege {
     // Caches that are full of what others wrote are no harm; here they are small, so that harm can be seen.
     const small = { tailBytes: 4 * mebibyte, blockCacheBytes: 4 * mebibyte, ...storage };
     const memory = new LiveMemory();
-    const env = { NODE_OPTIONS: memory.nodeOption };
+    const buffers = new ExternalPeak();
+    const env = { NODE_OPTIONS: `${memory.nodeOption} ${buffers.nodeOption}` };
     const starting = ServerProcess.start({ config: { ...rest, storage: small }, env });
-    starting.catch(() => memory.dispose());
+    starting.catch(() => {
+      memory.dispose();
+      buffers.dispose();
+    });
     const server = await starting;
     const { mqtt, kafka } = server.ports;
     const { client: subscriber } = await MqttClient.connect(mqtt, 5, { clientId: 'others-subscriber' });
@@ -177,7 +189,7 @@ export class Siege {
     const named = { topics: [{ name: othersTopic }] };
     await waitUntil(async () => (await producer.send(metadata, 9, named)).topics[0]!.errorCode === 0);
     await subscriber.subscribe(othersTopic, 1);
-    const siege = new Siege(server, memory, [subscriber, publisher, producer]);
+    const siege = new Siege(server, { memory, buffers }, [subscriber, publisher, producer]);
     // Code is compiled and buffers are made before anything is measured.
     await siege.withstand(() => delay(300));
     return siege;
@@ -188,6 +200,8 @@ export class Siege {
     const { pid } = this.server;
     const before = memoryOf(pid).residentMib;
     resetPeak(pid);
+    this.#buffersBefore = (await this.#buffers.take(pid)).nowBytes;
+    this.#buffersPeak = 0;
     const samples: number[] = [];
     let over = false;
     const others = (async () => {
@@ -202,8 +216,11 @@ export class Siege {
       over = true;
       await others;
     }
+    const { peakMib } = memoryOf(pid);
+    await this.liveBufferMib();
     return {
-      growthMib: memoryOf(pid).peakMib - before,
+      growthMib: peakMib - before,
+      bufferMib: (this.#buffersPeak - this.#buffersBefore) / mebibyte,
       p99Ms: quantile(samples, 0.99),
       rounds: samples.length,
     };
@@ -220,6 +237,13 @@ export class Siege {
     await warmUp();
     const damage = await this.withstand(attack);
     return { ...damage, leftMib: (await this.#liveMib()) - before };
+  }
+
+  /** What buffers take now, the garbage collected, above what they took before the attack that runs, MiB. */
+  async liveBufferMib(): Promise<number> {
+    const { peakBytes, nowBytes } = await this.#buffers.take(this.server.pid);
+    this.#buffersPeak = Math.max(this.#buffersPeak, peakBytes);
+    return (nowBytes - this.#buffersBefore) / mebibyte;
   }
 
   async #liveMib(): Promise<number> {
@@ -256,6 +280,7 @@ export class Siege {
     } finally {
       await this.server[Symbol.asyncDispose]();
       this.#memory.dispose();
+      this.#buffers.dispose();
     }
   }
 }

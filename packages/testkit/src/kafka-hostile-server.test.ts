@@ -27,6 +27,10 @@ const mebibyte = 1024 * 1024;
 /** What an attack may cost (scorecard S2); the time is that of a busy machine with two cores. */
 const growthMibMax = 32;
 const p99MsMax = 4000;
+/** What a request of any length may make a connection hold when its first bytes come: the reader's first step. */
+const firstStepMib = 128 / 1024;
+/** What buffers may take beside that. */
+const bufferMibMax = 4;
 const partialRequestMs = 1500;
 const deadlineMs = 6000;
 /** One batch may give so much, and there is one at a time. */
@@ -53,6 +57,15 @@ function harmless(damage: Damage, growthMib = growthMibMax): void {
   expect(damage.rounds).toBeGreaterThan(0);
   expect(damage.growthMib).toBeLessThan(growthMib);
   expect(damage.p99Ms).toBeLessThan(p99MsMax);
+}
+
+/**
+ * Harmless, and no buffer was made by a length or a count that was only said, but `mib` of them: resident memory shows none
+ * that nobody wrote to.
+ */
+function allocatesOnly(mib: number, damage: Damage): void {
+  harmless(damage);
+  expect(damage.bufferMib).toBeLessThan(mib + bufferMibMax);
 }
 
 /** Sends `bytes` on `count` connections; resolves when the server has closed all, with the longest life, ms. */
@@ -96,7 +109,9 @@ describe('declared length far above what comes', () => {
     ],
   ];
   it('costs nothing and ends in time, on 100 connections each', async () => {
-    harmless(
+    // Only three bytes of a request of 100 MiB are kept; whatever else lies is closed, or waited for without a buffer.
+    allocatesOnly(
+      100 * firstStepMib,
       await siege.withstand(async () => {
         const ended = await Promise.all(
           lies.map(async ([name, bytes]) => [name, (await allClosed(100, bytes)) < deadlineMs] as const),
@@ -145,7 +160,9 @@ describe('count amplification', () => {
   ];
   for (const [name, bytes] of counts) {
     it(`${name}: refused before anything is made for it`, async () => {
-      harmless(
+      // What came is held once, and once more while it grows.
+      allocatesOnly(
+        (2 * 20 * bytes.length) / mebibyte,
         await siege.withstand(async () => {
           expect(await allClosed(20, bytes)).toBeLessThan(deadlineMs);
         }),
@@ -335,9 +352,16 @@ describe('incomplete requests', () => {
     const connections = 200;
     const held = (): Promise<number> => metricOf(siege.server, 'robustmq_kafka_partial_request_bytes');
     let most = 0;
+    let mostBuffersMib = 0;
     let over = false;
     const watch = async (): Promise<void> => {
       for (; !over; await delay(10)) most = Math.max(most, await held());
+    };
+    // Of buffers the garbage of all that was sent counts too, so it is collected before each look.
+    const watchBuffers = async (): Promise<void> => {
+      for (; !over; await delay(200)) {
+        mostBuffersMib = Math.max(mostBuffersMib, await siege.liveBufferMib());
+      }
     };
     const attack = async (): Promise<void> => {
       const peers = await Promise.all(Array.from({ length: connections }, () => RawPeer.open(port())));
@@ -354,12 +378,16 @@ describe('incomplete requests', () => {
     const ended = (): void => {
       over = true;
     };
-    const damage = await siege.withstand(() => Promise.all([attack().finally(ended), watch()]));
-    printFigures('incomplete requests', { mostMib: most / mebibyte });
+    const damage = await siege.withstand(() =>
+      Promise.all([attack().finally(ended), watch(), watchBuffers()]),
+    );
+    printFigures('incomplete requests', { mostMib: most / mebibyte, mostBuffersMib });
     // What is held, and the garbage of all that was sent.
     harmless(damage, 64 + 192);
     expect(most).toBeGreaterThan(32 * mebibyte);
     expect(most).toBeLessThanOrEqual(64 * mebibyte);
+    // A buffer has room for as much again as came, or for 1 MiB: of that nothing is resident before it is written to.
+    expect(mostBuffersMib).toBeLessThan(2 * 64 + connections);
     expect(await held()).toBe(0);
   });
 

@@ -1,11 +1,17 @@
 import { closeSync, fdatasyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { joinGroup, metadata } from '@robustmq/kafka-codec';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { KafkaClient } from './kafka-client.ts';
 import { batchOf, produceTo } from './kafka-fixture.ts';
+import { quantile } from './hostile-siege.ts';
 import { MqttClient } from './mqtt-client.ts';
 import { ServerProcess } from './server-process.ts';
+import { waitUntil } from './wait-until.ts';
+
+/** How long Linux may wait before it acknowledges a lone segment, and a sender with Nagle's algorithm before the next. */
+const networkTimerMs = 40;
 
 let server: ServerProcess;
 
@@ -90,32 +96,106 @@ it('mqtt defect 50: what decides that a reader is slow is counted in bytes and m
   ]);
 });
 
-it('mqtt defect 61: from PUBLISH to PUBACK and to the subscriber it takes a few syncs of the disk', async () => {
-  const connect = async (clientId: string): Promise<MqttClient> =>
-    (await MqttClient.connect(server.ports.mqtt, 5, { clientId })).client;
-  const [publisher, subscriber] = await Promise.all([connect('p'), connect('s')]);
-  await subscriber.subscribe('paced', 1);
-  const medians: number[] = [];
-  let sync = 0;
-  // A busy machine spoils a batch of rounds; polling would spoil all.
-  while (medians.length < 5) {
-    sync = median(syncTimes(20));
-    const rounds: number[] = [];
-    for (let round = 0; round < 60; round++) {
-      const from = performance.now();
-      publisher.publish({ topic: 'paced', qos: 1, packetId: 1, payload: 'x'.repeat(100) });
-      await Promise.all([publisher.next('puback'), subscriber.receive(1)]);
-      rounds.push(performance.now() - from);
+it('mqtt defect 61: at 1,000 messages a second PUBACK and delivery take a few syncs of the disk, and the p99 waits for no timer', async () => {
+  const load = await PacedLoad.start();
+  const windows: string[] = [];
+  /** What the disk takes; what it took longer at times is the machine's. */
+  let syncMs = Infinity;
+  const late = new Set<keyof Paces>(['puback', 'everyone', 'alternating']);
+  // A busy machine spoils windows; polling, or a timer of the network, would spoil all.
+  while (late.size > 0 && windows.length < 40) {
+    syncMs = Math.min(syncMs, quantile(syncTimes(20), 0.5));
+    const paces = await load.measure(500);
+    for (const each of late) {
+      const times = paces[each];
+      const fast = quantile(times, 0.5) < 4 + syncMs * 4 && quantile(times, 0.99) < networkTimerMs - 8;
+      if (fast) late.delete(each);
     }
-    medians.push(median(rounds));
-    if (medians.at(-1)! < 8 + sync * 6) break;
+    const shown = Object.values(paces).map((times: number[]) =>
+      [0.5, 0.99].map((part) => quantile(times, part).toFixed(1)).join(' to '),
+    );
+    windows.push(`${shown.join(', ')} ms, a sync of ${syncMs.toFixed(1)} ms`);
   }
-  expect(medians.at(-1), `rounds of ${medians.join(', ')} ms, a sync of ${sync} ms`).toBeLessThan(
-    8 + sync * 6,
-  );
-  publisher.drop();
-  subscriber.drop();
-});
+  expect([...late], windows.join('\n')).toEqual([]);
+  load.stop();
+}, 90_000);
+
+/** Milliseconds from PUBLISH, of each message of a window. */
+interface Paces {
+  readonly puback: number[];
+  /** To a subscriber at QoS 1. */
+  readonly everyone: number[];
+  /** To one that acknowledges every other message: between these the system at its end waits before it acknowledges bytes. */
+  readonly alternating: number[];
+}
+
+/** Publishes 1,000 messages a second at QoS 1, evenly, on two names in turn, to two subscribers. */
+class PacedLoad {
+  readonly #clients: readonly MqttClient[];
+  #sentAt: number[] = [];
+  #paces: Paces = { puback: [], everyone: [], alternating: [] };
+  #broken = false;
+
+  private constructor(publisher: MqttClient, everyone: MqttClient, alternating: MqttClient) {
+    this.#clients = [publisher, everyone, alternating];
+    const broken = (): void => void (this.#broken = true);
+    publisher.listen((packet) => {
+      if (packet.type === 'puback') this.#paces.puback.push(this.#since(packet.packetId - 1));
+    }, broken);
+    for (const [name, subscriber] of Object.entries({ everyone, alternating })) {
+      subscriber.listen((packet) => {
+        if (packet.type !== 'publish') return;
+        if (packet.qos === 1) subscriber.ack('puback', packet.packetId);
+        const number = Number(Buffer.from(packet.payload).toString());
+        this.#paces[name as keyof Paces].push(this.#since(number));
+      }, broken);
+    }
+  }
+
+  static async start(): Promise<PacedLoad> {
+    const connect = async (clientId: string): Promise<MqttClient> =>
+      (await MqttClient.connect(server.ports.mqtt, 5, { clientId })).client;
+    const [publisher, everyone, alternating] = [await connect('p'), await connect('e'), await connect('a')];
+    await everyone.subscribe('paced/#', 1);
+    await alternating.subscribe('paced/0', 0);
+    await alternating.subscribe('paced/1', 1);
+    return new PacedLoad(publisher, everyone, alternating);
+  }
+
+  async measure(count: number): Promise<Paces> {
+    const [publisher] = this.#clients;
+    this.#sentAt = [];
+    this.#paces = { puback: [], everyone: [], alternating: [] };
+    const { puback, everyone, alternating } = this.#paces;
+    const from = performance.now();
+    for (let at = 0; at < count; await delay(1)) {
+      const due = Math.min(performance.now() - from, count);
+      for (; at < due; at++) {
+        this.#sentAt.push(performance.now());
+        const payload = String(at).padStart(100);
+        publisher!.publish({ topic: `paced/${at % 2}`, qos: 1, packetId: at + 1, payload });
+      }
+    }
+    // At the end of it both have all.
+    const all = (): number => Math.min(puback.length, everyone.length, alternating.length);
+    await waitUntil(() => this.#broken || all() >= count);
+    expect([this.#broken, puback.length, everyone.length, alternating.length]).toEqual([
+      false,
+      count,
+      count,
+      count,
+    ]);
+    return this.#paces;
+  }
+
+  stop(): void {
+    for (const client of this.#clients) client.drop();
+  }
+
+  #since(number: number): number {
+    return performance.now() - this.#sentAt[number]!;
+  }
+}
 
 /** What it takes to make 4 KiB durable in the server's folder, ms. */
 function syncTimes(count: number): number[] {
@@ -130,5 +210,3 @@ function syncTimes(count: number): number[] {
   closeSync(file);
   return times;
 }
-
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1]!;

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { encodePacket } from '@robustmq/mqtt-codec';
 import type { ConnectPacket, Packet, ProtocolVersion, Subscription } from '@robustmq/mqtt-codec';
 import { SimClock } from '@robustmq/sim';
@@ -8,6 +9,8 @@ import { waitUntil } from './wait-until.ts';
 
 const versions = [3, 4, 5] as const;
 const packetBytesMax = 10_000;
+/** How long a new client may wait until it has connected, subscribed and received. */
+const atOnceMs = 250;
 
 let broker: MqttBroker;
 /** A client beside those that misbehave. */
@@ -30,6 +33,11 @@ function spoilt(packet: Packet, text: string, bytes: string): Buffer {
   const whole = encodePacket(5, packet);
   hex(bytes).copy(whole, whole.indexOf(text));
   return whole;
+}
+
+/** Descriptors that this process may have; of Linux. */
+function openFilesMax(): number {
+  return Number(/^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))![1]);
 }
 
 function connectOf(input: Partial<ConnectPacket> = {}): ConnectPacket {
@@ -220,22 +228,33 @@ describe('packets that no client should send', () => {
     });
   });
 
-  it('mqtt defect 58: ten malformed packets of each of 1,000 clients cost only the connections of these, and a new client is served at once', async () => {
-    const bytes = Buffer.concat(Array.from({ length: 10 }, () => hex('36 06 0001 61 0001 00')));
+  it('mqtt defect 58: thousands of malformed packets cost only the connections that they come on, and a new client is served at once', async () => {
+    const bytes = hex('36 06 0001 61 0001 00');
     const { protocolErrors } = broker.adapter.counters;
-    for (let round = 0; round < 50; round++) {
-      const clients = await Promise.all(
-        Array.from({ length: 20 }, (_, at) => broker.connect(5, { clientId: `m${round}/${at}` })),
-      );
+    // Both ends of a connection are in this process.
+    const many = Math.max(100, Math.min(1500, (openFilesMax() - 500) / 2));
+    const served: number[] = [];
+    for (let round = 0; round < 2; round++) {
+      const clients: MqttClient[] = [];
+      while (clients.length < many) {
+        const more = Array.from({ length: 100 }, (_, at) =>
+          broker.connect(5, { clientId: `m${round}/${clients.length + at}` }),
+        );
+        clients.push(...(await Promise.all(more)));
+      }
       for (const client of clients) client.sendBytes(bytes);
       await Promise.all(clients.map((client) => client.whenClosed()));
+      const from = performance.now();
+      const after = await broker.connect(4, { clientId: 'after' });
+      expect(await after.subscribe('t', 1)).toEqual([1]);
+      expect(await steady.publishAcknowledged({ topic: 't' })).toBe(0);
+      expect(await after.receive(1)).toHaveLength(1);
+      served.push(performance.now() - from);
+      after.drop();
+      expect(broker.adapter.counters.protocolErrors).toBe(protocolErrors + (round + 1) * clients.length);
     }
-    expect(broker.adapter.counters.protocolErrors).toBe(protocolErrors + 1000);
-    const after = await broker.connect(4, { clientId: 'after' });
-    expect(await after.subscribe('t', 1)).toEqual([1]);
-    expect(await steady.publishAcknowledged({ topic: 't' })).toBe(0);
-    expect(await after.receive(1)).toHaveLength(1);
-    after.drop();
+    // One busy moment of the machine does not count.
+    expect(Math.min(...served)).toBeLessThan(atOnceMs);
   }, 60_000);
 });
 

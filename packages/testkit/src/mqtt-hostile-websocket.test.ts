@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { encodePacket } from '@robustmq/mqtt-codec';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { printFigures, RawPeer, Siege } from './hostile-siege.ts';
@@ -80,6 +81,12 @@ function harmless(damage: Damage): void {
   expect(damage.p99Ms).toBeLessThan(4000);
 }
 
+/** Harmless, and buffers took no more, whether somebody wrote to them or not: resident memory shows only the former. */
+function allocatesAtMost(mib: number, damage: Damage): void {
+  harmless(damage);
+  expect(damage.bufferMib).toBeLessThan(mib);
+}
+
 describe('WebSocket frames', () => {
   const bad: readonly (readonly [name: string, bytes: Buffer])[] = [
     ['without a mask', Buffer.from([binary, 1, 0])],
@@ -100,6 +107,23 @@ describe('WebSocket frames', () => {
       }
     });
   }
+
+  it('that are far longer than what comes of them make no buffer, on 60 connections each', async () => {
+    const lengths = [60 * 1024, mebibyte, 100 * mebibyte, 2 ** 31, 2 ** 53];
+    for (const open of [opened, connected]) {
+      const damage = await siege.withstand(async () => {
+        const perLength = await Promise.all(
+          lengths.map(async (length) => {
+            const peers = await Promise.all(Array.from({ length: 60 }, () => open()));
+            for (const peer of peers) peer.send(frame(binary, Buffer.alloc(3), length));
+            return peers;
+          }),
+        );
+        await Promise.all(perLength.flat().map((peer) => peer.whenClosed()));
+      });
+      allocatesAtMost(4, damage);
+    }
+  });
 
   it('of one byte, thousands of them in one message, are cut off before they cost much', async () => {
     harmless(
@@ -124,7 +148,9 @@ describe('WebSocket frames', () => {
   });
 
   it('before CONNECT hold no more than CONNECT may have', async () => {
-    harmless(
+    // 50 times 64 KiB, and as much again that was read at one time.
+    allocatesAtMost(
+      2 * 50 * (64 / 1024) + 10,
       await siege.withstand(async () => {
         const peers = await Promise.all(Array.from({ length: 50 }, () => opened()));
         await Promise.all(
@@ -215,6 +241,19 @@ describe('the admin listener', () => {
         expect(await post(`${'['.repeat(100_000)}${']'.repeat(100_000)}`)).toBe(400);
       }),
     );
+  });
+
+  it('makes no buffer for a body that only says how long it is, on 100 connections', async () => {
+    const head = `POST /api/v1/topics HTTP/1.1\r\nHost: ${siege.server.address('admin')}\r\nContent-Type: application/json\r\n`;
+    const damage = await siege.withstand(async () => {
+      const peers = await Promise.all(
+        Array.from({ length: 100 }, () => RawPeer.open(siege.server.ports.admin)),
+      );
+      for (const peer of peers) peer.send(Buffer.from(`${head}Content-Length: ${256 * 1024}\r\n\r\n{"a"`));
+      await delay(500);
+      for (const peer of peers) peer.drop();
+    });
+    allocatesAtMost(4, damage);
   });
 
   it('closes what says more than it sends, and what is no HTTP', async () => {

@@ -1,6 +1,7 @@
+import { Socket } from 'node:net';
 import type { Will } from '@robustmq/mqtt-codec';
 import { SimClock } from '@robustmq/sim';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { MqttBroker } from './mqtt-broker.ts';
 import type { MqttClient } from './mqtt-client.ts';
 import { waitUntil } from './wait-until.ts';
@@ -473,10 +474,57 @@ describe('message expiry', () => {
   });
 });
 
+/** One call of a socket of the broker: what kind of packet it writes, or that it ends. */
+interface SocketCall {
+  readonly peer: number | undefined;
+  readonly call: 'connack' | 'disconnect' | 'other' | 'end';
+  /** Connections that the broker has at that time. */
+  readonly connections: number;
+}
+
+/**
+ * Calls of the broker's sockets, in order, until the test is over. Which of two connections heard first can not be seen at
+ * their other ends: the system may tell of both at once.
+ */
+function watchSockets(): SocketCall[] {
+  const calls: SocketCall[] = [];
+  const note = (socket: Socket, call: SocketCall['call']): void => {
+    if (socket.localPort !== broker.port) return;
+    // What has ended is destroyed later.
+    if (call === 'end' && calls.some((before) => before.call === 'end' && before.peer === socket.remotePort))
+      return;
+    calls.push({ peer: socket.remotePort, call, connections: broker.adapter.counters.connections });
+  };
+  const { write, end, destroy } = Socket.prototype;
+  type Write = (this: Socket, ...args: Parameters<Socket['write']>) => boolean;
+  type End = (this: Socket, ...args: Parameters<Socket['end']>) => Socket;
+  const watchedWrite: Write = function (...args) {
+    const [bytes] = args;
+    const kind = typeof bytes === 'string' ? 0 : (bytes[0] ?? 0);
+    note(this, kind === 0x20 ? 'connack' : kind === 0xe0 ? 'disconnect' : 'other');
+    return write.apply(this, args);
+  };
+  const watchedEnd: End = function (...args) {
+    note(this, 'end');
+    return end.apply(this, args);
+  };
+  vi.spyOn(Socket.prototype, 'write').mockImplementation(watchedWrite);
+  vi.spyOn(Socket.prototype, 'end').mockImplementation(watchedEnd);
+  vi.spyOn(Socket.prototype, 'destroy').mockImplementation(function (this: Socket, ...args) {
+    note(this, 'end');
+    return destroy.apply(this, args);
+  });
+  onTestFinished(() => void vi.restoreAllMocks());
+  return calls;
+}
+
 describe('mqtt defect 14, 37: takeover', () => {
   for (const version of [3, 4, 5] as const) {
     it(`closes the old connection with 0x8E before the new CONNACK, old one of version ${version}`, async () => {
+      const calls = watchSockets();
       const first = await broker.connect(version, { clientId: 'twin', cleanStart: false });
+      const old = calls.at(-1)!.peer;
+      calls.length = 0;
       const packets: number[] = [];
       let closed = false;
       first.listen(
@@ -487,6 +535,12 @@ describe('mqtt defect 14, 37: takeover', () => {
       second.sendConnect({ clientId: 'twin', cleanStart: false });
       await second.next('connack');
       expect(broker.adapter.sessions.connected).toBe(2);
+      // Up to the CONNACK the broker has spoken to the old connection alone, and it has that one no longer.
+      const until = calls.slice(0, calls.findIndex(({ call }) => call === 'connack') + 1);
+      const goodbye = version === 5 ? (['disconnect', 'end'] as const) : (['end'] as const);
+      expect(until.map(({ call }) => call)).toEqual([...goodbye, 'connack']);
+      expect(until.map(({ peer }) => peer === old)).toEqual([...goodbye.map(() => true), false]);
+      expect(until.at(-1)!.connections).toBe(2);
       await waitUntil(() => closed);
       expect(packets).toEqual(version === 5 ? [0x8e] : []);
       expect(broker.adapter.counters.takeovers).toBe(1);

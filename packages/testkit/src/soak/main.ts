@@ -7,7 +7,8 @@ import { judge, tooShort } from './verdict.ts';
 const help = `npm run soak -- [options]
 
 Runs a server under a mixed load of MQTT and Kafka clients that come and go, and looks whether memory, descriptors,
-timers or files rise after the warm-up, the first quarter; whether a client is stuck, whether anything acknowledged is
+timers or files rise after the warm-up, the first quarter; resident memory is that of a server that collects its garbage
+when it likes, and only at the end of the warm-up and of the run it is told to, to see what it has in use; whether a client is stuck, whether anything acknowledged is
 lost, and whether anything comes twice at QoS 2 or of an idempotent producer.
 
   --minutes N    how long the load runs, at least 10 (30)
@@ -58,7 +59,7 @@ function line(sample: Sample): string {
   return [
     `${Math.round(sample.atMs / 1000)} s`,
     `rss ${mib(sample.residentBytes)}`,
-    `in use ${mib(sample.liveBytes)}`,
+    `in use ${sample.liveBytes === null ? '-' : mib(sample.liveBytes)}`,
     `heap ${mib(sample.heapBytes)}`,
     `external ${mib(sample.externalBytes)}`,
     `fds ${sample.descriptors}`,

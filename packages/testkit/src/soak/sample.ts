@@ -3,8 +3,8 @@ export interface Sample {
   /** Since the load began, ms. */
   readonly atMs: number;
   readonly residentBytes: number;
-  /** Heap and buffers in use, after a full collection. */
-  readonly liveBytes: number;
+  /** Heap and buffers in use, after a full collection; null where none was asked for. */
+  readonly liveBytes: number | null;
   readonly heapBytes: number;
   readonly externalBytes: number;
   readonly descriptors: number;

@@ -9,16 +9,19 @@ import type { Sample } from './sample.ts';
 /** What can be seen of a server from outside: its metrics, its process, its files. */
 export type ServerSample = Omit<Sample, 'atMs' | 'stuck' | 'acknowledged' | 'delivered'>;
 
-/** Looks at a server that runs with the option of `memory`, whose garbage is collected first; throws when a metric is missing. */
-export async function sampleServer(server: ServerProcess, memory: LiveMemory): Promise<ServerSample> {
-  const liveBytes = await memory.of(server.pid);
+/**
+ * Looks at a server as it is; with a `memory`, whose option it runs with, has it collect its garbage behind that, to see
+ * what it has in use. Throws when a metric is missing.
+ */
+export async function sampleServer(server: ServerProcess, memory: LiveMemory | null): Promise<ServerSample> {
+  const resident = residentBytes(server.pid);
   const metrics = await adminRequest(server, 'GET', '/metrics');
   const log = filesBelow(join(server.dataDir, 'journal', 'wal'));
   const segments = filesBelow(join(server.dataDir, 'journal', 'segments'));
   const lag = metric(metrics, 'nodejs_eventloop_lag_p99_seconds') * 1000;
   return {
-    residentBytes: residentBytes(server.pid),
-    liveBytes,
+    residentBytes: resident,
+    liveBytes: memory === null ? null : await memory.of(server.pid),
     heapBytes: metric(metrics, 'nodejs_heap_size_used_bytes'),
     externalBytes: metric(metrics, 'nodejs_external_memory_bytes'),
     descriptors: descriptorCount(server.pid),

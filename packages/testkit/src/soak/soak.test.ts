@@ -20,11 +20,14 @@ it('every part of the load works for 20 s: nothing is lost, nobody is stuck, no 
     ].sort(),
   );
   expect(samples.length).toBeGreaterThanOrEqual(5);
-  for (const { stuck, ...numbers } of samples) {
+  const collected = samples.filter(({ liveBytes }) => liveBytes !== null);
+  expect(collected.length).toBeGreaterThanOrEqual(3);
+  expect(collected.length, 'it collects when it likes in between').toBeLessThan(samples.length);
+  for (const { liveBytes } of collected) expect(liveBytes).toBeGreaterThan(1024 * 1024);
+  for (const { stuck, liveBytes: _, ...numbers } of samples) {
     for (const [name, value] of Object.entries(numbers)) expect(value, name).toBeGreaterThanOrEqual(0);
     expect(numbers.residentBytes, `${stuck}`).toBeGreaterThan(1024 * 1024);
     expect(numbers.walFiles).toBeGreaterThan(0);
-    expect(numbers.liveBytes).toBeGreaterThan(1024 * 1024);
     expect(numbers.timers).toBeGreaterThan(0);
     expect(numbers.metadataBytes).toBeGreaterThan(0);
     expect(numbers.descriptors).toBeGreaterThan(10);

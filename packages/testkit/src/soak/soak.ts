@@ -9,6 +9,7 @@ import { mqttWorkloads } from './mqtt-workloads.ts';
 import { rawWorkloads } from './raw-workloads.ts';
 import type { Sample } from './sample.ts';
 import { sampleServer } from './server-sampler.ts';
+import { collects } from './verdict.ts';
 import type { SoakEnd } from './verdict.ts';
 import { Loops } from './workload.ts';
 import type { Workload } from './workload.ts';
@@ -100,7 +101,7 @@ async function runWith(
       const { acknowledged, delivered } = ledger;
       const sample = {
         atMs: now - from,
-        ...(await sampleServer(server, memory)),
+        ...(await sampleServer(server, collects(now - from, durationMs, sampleMs) ? memory : null)),
         stuck,
         acknowledged,
         delivered,

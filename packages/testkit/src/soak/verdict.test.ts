@@ -1,17 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import type { Sample } from './sample.ts';
 import { floors, slopePerHour } from './trend.ts';
-import { judge, tooShort } from './verdict.ts';
+import { collects, judge, tooShort } from './verdict.ts';
 
 const MiB = 1024 * 1024;
 const calm = { lost: [], repeated: [], idle: [], errors: [] };
+
+function collected(index: number): boolean {
+  return collects(index * 10_000, 30 * 60_000, 10_000);
+}
 
 /** Samples of 30 minutes, one each 10 s; a saw tooth stands for the collector. */
 function samples(change: (minute: number, index: number) => Partial<Sample> = () => ({})): Sample[] {
   return Array.from({ length: 180 }, (_, index) => ({
     atMs: index * 10_000,
     residentBytes: (200 + (index % 7) * 3) * MiB,
-    liveBytes: (70 + (index % 5) * 4) * MiB,
+    liveBytes: collected(index) ? (70 + (index % 5) * 4) * MiB : null,
     heapBytes: (40 + (index % 5) * 4) * MiB,
     externalBytes: (30 + (index % 3) * 10) * MiB,
     descriptors: 100 + (index % 4) * 5,
@@ -58,7 +62,9 @@ describe('the verdict on a soak', () => {
     ['resident memory', (minute: number) => ({ residentBytes: (200 + minute * 2) * MiB })],
     [
       'memory in use',
-      (minute: number, index: number) => ({ liveBytes: (70 + minute * 0.4 + (index % 5) * 4) * MiB }),
+      (minute: number, index: number) => ({
+        liveBytes: collected(index) ? (70 + minute * 0.4 + (index % 5) * 4) * MiB : null,
+      }),
     ],
     ['descriptors', (minute: number) => ({ descriptors: 100 + Math.floor(minute) })],
     ['resources of the event loop', (minute: number) => ({ resources: 40 + Math.floor(minute) })],
@@ -92,7 +98,47 @@ describe('the verdict on a soak', () => {
   it('says of a soak that is too short, or looks too seldom, what is the least', () => {
     expect(tooShort(30 * 60_000, 10_000)).toBeNull();
     expect(tooShort(60_000, 1000)).toContain('--minutes is at least 10');
-    expect(tooShort(10 * 60_000, 38_000)).toContain('--every is at most 37');
+    expect(tooShort(10 * 60_000, 27_000)).toContain('--every is at most 26');
+    expect(tooShort(10 * 60_000, 26_000)).toBeNull();
+  });
+
+  it('has garbage collected at the end of the warm-up and of the run only', () => {
+    const minutes = Array.from({ length: 181 }, (_, index) => index).filter(collected);
+    expect([minutes.length, minutes[0], minutes[8], minutes[9], minutes.at(-1)]).toEqual([
+      19, 36, 44, 171, 180,
+    ]);
+    for (const [durationMs, sampleMs] of [
+      [10 * 60_000, 26_000],
+      [20_000, 2000],
+    ] as const) {
+      const times = Array.from({ length: Math.floor(durationMs / sampleMs) }, (_, at) => (at + 1) * sampleMs);
+      const told = times.filter((atMs) => collects(atMs, durationMs, sampleMs));
+      expect(told.filter((atMs) => atMs < durationMs / 4).length).toBeGreaterThanOrEqual(2);
+      expect(told.filter((atMs) => atMs > durationMs / 4).length).toBeGreaterThanOrEqual(3);
+    }
+  });
+
+  it('judges resident memory by the samples before which nothing was collected', () => {
+    const garbage = (minute: number, index: number): Partial<Sample> =>
+      collected(index) ? { residentBytes: 100 * MiB } : { residentBytes: (200 + minute * 2) * MiB };
+    expect(failed(samples(garbage))).toEqual(['resident memory']);
+    const told = (_minute: number, index: number): Partial<Sample> =>
+      collected(index) && index > 90 ? { residentBytes: 900 * MiB } : {};
+    expect(failed(samples(told))).toEqual([]);
+    expect(failed(samples(() => ({ liveBytes: 70 * MiB })))).toEqual(['resident memory']);
+  });
+
+  it('compares the least of what is in use at both ends', () => {
+    const use =
+      (gained: number) =>
+      (minute: number, index: number): Partial<Sample> => ({
+        liveBytes: collected(index) ? (70 + (minute > 15 ? gained : 0) + (index % 3) * 20) * MiB : null,
+      });
+    expect(failed(samples(use(5)))).toEqual([]);
+    expect(failed(samples(use(7)))).toEqual(['memory in use']);
+    const atTheEnd = (minute: number, index: number): Partial<Sample> =>
+      minute < 15 && collected(index) ? { liveBytes: null } : {};
+    expect(failed(samples(atTheEnd))).toEqual(['memory in use']);
   });
 
   it('does not hold without the samples for it', () => {

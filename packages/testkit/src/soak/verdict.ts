@@ -28,6 +28,14 @@ const floorWindowMs = 60_000;
 const durationMsMin = 10 * 60_000;
 /** Samples after the warm-up without which nothing can be said of a trend. */
 const judgedMin = 12;
+/** The parts of a soak, at the end of the warm-up and of all of it, in which the server is told to collect its garbage. */
+const collectedPart = 0.05;
+/** Samples for which each of the two parts has the time at least. */
+const collectedSamples = 5;
+/** Samples of each part without which nothing can be said of what is in use. */
+const collectedMin = 2;
+
+const tooFew = 'too few samples';
 
 interface Trend {
   readonly name: string;
@@ -39,9 +47,16 @@ interface Trend {
 }
 
 const MiB = 1024 * 1024;
+const resident: Trend = {
+  name: 'resident memory',
+  of: (sample) => sample.residentBytes,
+  free: 24 * MiB,
+  part: 0.1,
+  unit: 'MiB',
+};
+/** What memory in use may gain between the end of the warm-up and that of the soak: the larger one. */
+const inUse = { name: 'memory in use', free: 6 * MiB, part: 0.05 };
 const trends: readonly Trend[] = [
-  { name: 'resident memory', of: (sample) => sample.residentBytes, free: 24 * MiB, part: 0.1, unit: 'MiB' },
-  { name: 'memory in use', of: (sample) => sample.liveBytes, free: 6 * MiB, part: 0.05, unit: 'MiB' },
   { name: 'descriptors', of: (sample) => sample.descriptors, free: 10, part: 0.1, unit: '' },
   { name: 'resources of the event loop', of: (sample) => sample.resources, free: 10, part: 0.1, unit: '' },
   { name: 'timers', of: (sample) => sample.timers, free: 10, part: 0.1, unit: '' },
@@ -57,9 +72,17 @@ const trends: readonly Trend[] = [
 export function tooShort(durationMs: number, sampleMs: number): string | null {
   if (durationMs < durationMsMin)
     return `--minutes is at least ${durationMsMin / 60_000}: caches fill for that long`;
-  const everyMax = Math.floor((durationMs * (1 - warmUpPart)) / judgedMin / 1000);
+  const samplesMin = judgedMin + collectedSamples;
+  const everyMax = Math.floor((durationMs * (1 - warmUpPart)) / samplesMin / 1000);
   if (sampleMs <= everyMax * 1000) return null;
-  return `--every is at most ${everyMax} for so many minutes: a trend needs ${judgedMin} samples after the warm-up`;
+  return `--every is at most ${everyMax} for so many minutes: a trend needs ${samplesMin} samples after the warm-up`;
+}
+
+/** Whether the server is told at a sample to collect its garbage; resident memory is judged by the other samples alone. */
+export function collects(atMs: number, durationMs: number, sampleMs: number): boolean {
+  const partMs = Math.max(durationMs * collectedPart, sampleMs * collectedSamples);
+  const warmMs = durationMs * warmUpPart;
+  return (atMs >= warmMs - partMs && atMs < warmMs) || atMs >= durationMs - partMs;
 }
 
 /** Judges a soak: no trend upwards after the warm-up, nobody stuck, nothing lost, no error. */
@@ -88,13 +111,31 @@ export function judge(samples: readonly Sample[], { lost, repeated, idle, errors
 export function trendFindings(samples: readonly Sample[]): Finding[] {
   const endMs = samples.at(-1)?.atMs ?? 0;
   const judged = samples.filter(({ atMs }) => atMs >= endMs * warmUpPart);
-  return trends.map((trend) => {
-    if (judged.length < judgedMin) return { name: trend.name, held: false, detail: 'too few samples' };
-    return trendFinding(trend, judged);
-  });
+  const untouched = judged.filter(({ liveBytes }) => liveBytes === null);
+  return [
+    trendFinding(resident, untouched),
+    inUseFinding(samples, endMs / 2),
+    ...trends.map((trend) => trendFinding(trend, judged)),
+  ];
+}
+
+/** Compares the least that was in use at the two ends: what is on its way, and in caches that fill, comes and goes. */
+function inUseFinding(samples: readonly Sample[], middleMs: number): Finding {
+  const { name, free, part } = inUse;
+  const before: number[] = [];
+  const after: number[] = [];
+  for (const { atMs, liveBytes } of samples) {
+    if (liveBytes !== null) (atMs < middleMs ? before : after).push(liveBytes);
+  }
+  if (Math.min(before.length, after.length) < collectedMin) return { name, held: false, detail: tooFew };
+  const [first, last] = [Math.min(...before), Math.min(...after)];
+  const allowed = Math.max(free, first * part);
+  const [from, to, most] = [first, last, allowed].map((bytes) => `${(bytes / MiB).toFixed(1)} MiB`);
+  return { name, held: last - first <= allowed, detail: `${from}, at the end ${to}, may gain ${most}` };
 }
 
 function trendFinding({ name, of, free, part, unit }: Trend, judged: readonly Sample[]): Finding {
+  if (judged.length < judgedMin) return { name, held: false, detail: tooFew };
   const points: Point[] = judged.map((sample) => ({ atMs: sample.atMs, value: of(sample) }));
   const spanMs = points.at(-1)!.atMs - points[0]!.atMs;
   const low = floors(points, Math.min(floorWindowMs, spanMs / judgedMin));
