@@ -18,6 +18,8 @@ import {
   reasonCode,
 } from '@robustmq/mqtt-codec';
 import type { MqttContext } from './adapter.ts';
+import type { TimedConnection } from './connection-timers.ts';
+import { HoldTimer, IdleTimer, PartialTimer, StallTimer } from './connection-timers.ts';
 import { acceptConnect } from './handlers/connect.ts';
 import { acceptDisconnect } from './handlers/disconnect.ts';
 import { PublishHandler } from './handlers/publish.ts';
@@ -26,7 +28,6 @@ import { acceptUnsubscribe } from './handlers/unsubscribe.ts';
 import { Outbox } from './output/outbox.ts';
 import { PublishOutput } from './output/publish-output.ts';
 import type { Session, SessionConnection } from './sessions/session.ts';
-import { TimerItem } from './timers.ts';
 import type { Transport, TransportListener } from './transport/transport.ts';
 
 /** What the client said of itself in CONNECT. */
@@ -60,53 +61,8 @@ export interface Refusal {
   readonly reason: string;
 }
 
-/** Keep alive; before, the time that a new connection has for CONNECT, and we have for CONNACK. */
-class IdleTimer extends TimerItem {
-  readonly #connection: Connection;
-
-  constructor(connection: Connection) {
-    super();
-    this.#connection = connection;
-  }
-
-  expire(): void {
-    this.#connection.idle();
-  }
-}
-
-/** A packet that has begun; it has to end before this is due. */
-class PartialTimer extends TimerItem {
-  readonly #connection: Connection;
-
-  constructor(connection: Connection) {
-    super();
-    this.#connection = connection;
-  }
-
-  expire(): void {
-    this.#connection.partial();
-  }
-}
-
-/** A connection that holds all it may and sends nothing. */
-class StallTimer extends TimerItem {
-  /** What its client had taken when it began. */
-  readonly takenBytes: number;
-  readonly #connection: Connection;
-
-  constructor(connection: Connection, takenBytes: number) {
-    super();
-    this.#connection = connection;
-    this.takenBytes = takenBytes;
-  }
-
-  expire(): void {
-    this.#connection.stalled();
-  }
-}
-
 /** One client: its packets in, its packets out, and the session it has. */
-export class Connection implements PacketSink, TransportListener, SessionConnection {
+export class Connection implements PacketSink, TransportListener, SessionConnection, TimedConnection {
   readonly context: MqttContext;
   readonly outbox: Outbox;
   readonly transport: Transport;
@@ -126,6 +82,8 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
   #connecting = false;
   /** The reader stands still until `proceed`. */
   #held = false;
+  /** Made for the first packet whose answer has to be stored before the next is read. */
+  #hold: HoldTimer | null = null;
   /** When the present turn of the event loop has been long enough; 0: it has just begun. */
   #turnEndsAt = 0;
   /** `proceed` was called and waits for the next turn. */
@@ -192,6 +150,12 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     this.#reader.stop();
   }
 
+  /** What the packet that is held asks for is being stored: it takes as long as a publish may, or the connection ends. */
+  storing(): void {
+    this.#hold ??= new HoldTimer(this);
+    this.context.timers.schedule(this.#hold, this.context.limits.publishTimeoutMs);
+  }
+
   /** Goes on after `hold`. */
   proceed(): void {
     if (this.closed) return;
@@ -201,6 +165,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     }
     this.context.turn.now = this.context.clock.now();
     this.#held = false;
+    if (this.#hold !== null) this.context.timers.cancel(this.#hold);
     const unread = this.#reader.heldBytes;
     try {
       this.#reader.resume(this);
@@ -395,6 +360,14 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     this.end({ code: reasonCode.implementationSpecificError, reason: 'a packet was not complete in time' });
   }
 
+  /** Nobody knows what becomes of what the packet that is held asked for. */
+  overdue(): void {
+    this.end({
+      code: reasonCode.implementationSpecificError,
+      reason: 'what a packet asks for could not be stored in time',
+    });
+  }
+
   drained(): void {
     if (this.closed) return;
     if (this.#stall !== null) {
@@ -543,6 +516,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     timers.cancel(this.#idle);
     if (this.#stall !== null) timers.cancel(this.#stall);
     if (this.#partial !== null) timers.cancel(this.#partial);
+    if (this.#hold !== null) timers.cancel(this.#hold);
     this.context.gates.publishers.forget(this.#relieved);
     this.outbox.drop();
     if (this.profile !== null) this.output.drop();

@@ -15,7 +15,7 @@ import {
 } from '@robustmq/kafka-codec';
 import type { ResponseOf } from '@robustmq/kafka-codec';
 import type { Kernel } from '@robustmq/kernel';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { KafkaClient } from './kafka-client.ts';
 import { createMemoryStorage, startKernel } from './memory-kernel.ts';
 import type { MemoryStorage } from './memory-kernel.ts';
@@ -282,6 +282,27 @@ describe('what changes a group is answered when it is durable', () => {
     expect(await syncing.answer).toMatchObject(generationStored.answer);
     expect(await described(other)).toEqual(['Stable', 'mine']);
   });
+});
+
+describe('a change that is not durable in time', () => {
+  it.each([offsetCommitted, offsetDeleted, groupDeleted].map((change) => [change.name, change] as const))(
+    '%s has an error that clients repeat, lets the requests behind it go on, and is stored all the same',
+    async (_name, change) => {
+      await using broker = await Broker.start();
+      const client = await broker.connect();
+      await change.prepare(client);
+      const { journal } = broker.storage;
+      journal.hold();
+      const since = performance.now();
+      const [answer, behind] = await Promise.all([change.send(client, null!), committed(client)]);
+      expect(performance.now() - since).toBeGreaterThan(4900);
+      expect(JSON.stringify(answer)).toContain(`"errorCode":${errorCodes.COORDINATOR_NOT_AVAILABLE}`);
+      expect(behind).toBe(5);
+      journal.release();
+      await vi.waitFor(async () => expect(await change.look(client, null!)).toEqual(change.after));
+    },
+    20_000,
+  );
 });
 
 describe('a death before the write is the end of a change that nobody was told of', () => {

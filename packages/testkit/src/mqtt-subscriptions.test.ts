@@ -1,5 +1,5 @@
 import type { Packet, PublishPacket, Qos, UserProperty } from '@robustmq/mqtt-codec';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { MqttBroker } from './mqtt-broker.ts';
 import type { ConnectInput, MqttClient } from './mqtt-client.ts';
 
@@ -287,6 +287,25 @@ describe('what changes the filters of a kept session is acknowledged when it is 
       await own.crash();
       expect(await filtersOf(own, version)).toEqual(['new']);
     });
+
+    it.each([
+      ['SUBSCRIBE', subscribe, ['old', 'new']],
+      ['UNSUBSCRIBE', unsubscribe, []],
+    ] as const)(
+      `a %s that is not stored in time ends the connection and is stored all the same, version ${version}`,
+      async (_name, packet, filters) => {
+        await using own = await MqttBroker.start({ limits: { publishTimeoutMs: 500 } });
+        const client = await own.connect(version, kept(version));
+        await client.subscribe('old', 1);
+        own.storage.journal.hold();
+        client.send(packet);
+        client.send({ type: 'pingreq' });
+        if (version === 5) expect(await client.next('disconnect')).toMatchObject({ reasonCode: 0x83 });
+        await vi.waitFor(() => expect(client.closed).toBe(true), { timeout: 5000 });
+        own.storage.journal.release();
+        expect(await filtersOf(own, version)).toEqual(filters);
+      },
+    );
 
     it.each([
       ['SUBSCRIBE', subscribe],

@@ -23,6 +23,8 @@ const tickMs = 50;
 const expiryCheckMs = 10 * 60_000;
 /** Offsets of an empty group are kept this long. */
 const offsetRetentionMs = 7 * 24 * 3600 * 1000;
+/** A commit is answered within this, as by a Kafka broker (`offsets.commit.timeout.ms`). */
+const appendTimeoutMs = 5000;
 /** Longest text beside a committed offset, bytes. */
 const offsetMetadataBytesMax = 4096;
 /** Longest record of a group, bytes: one entry of the log has to hold it. */
@@ -230,10 +232,17 @@ export class GroupCoordinator {
     return this.#shard(groupId).state.groups.get(groupId);
   }
 
+  /** Nobody knows what becomes of what is not durable in time: the client asks again, and on its connection others wait. */
   #append(groupId: string, items: readonly FoldItem[]): Promise<ErrorNumber> {
-    return this.#shard(groupId)
-      .append(items)
-      .then(() => errorCodes.NONE, coordinatorError);
+    return new Promise((resolve) => {
+      const overdue = this.#modules.clock.after(appendTimeoutMs, () =>
+        resolve(errorCodes.COORDINATOR_NOT_AVAILABLE),
+      );
+      this.#shard(groupId).appendThen(items, (error) => {
+        overdue.cancel();
+        resolve(error === null ? errorCodes.NONE : coordinatorError(error));
+      });
+    });
   }
 
   #groupFor(groupId: string, create: boolean): Group | ErrorNumber {

@@ -185,6 +185,7 @@ export class PublishHandler implements PublishOutcomes {
     const copy: Inbound = { ...publish, message: copyOf(publish.message) };
     this.#session.inbound.begin(publish.packetId, shard);
     connection.hold();
+    connection.storing();
     state.inboundShards.add(shard);
     log.commit(headItem(state)).then(
       () => {

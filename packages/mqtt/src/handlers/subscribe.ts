@@ -41,6 +41,7 @@ async function subscribe(connection: Connection, session: Session, packet: Subsc
     const { log, state } = session;
     if (log !== null && stored.length > 0) {
       session.context.sessions.broad.update(state);
+      connection.storing();
       await log.commit(...stored.map((each) => subscriptionItem(state, each)));
       if (session.ended) return;
     }

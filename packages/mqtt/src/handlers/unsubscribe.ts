@@ -21,6 +21,7 @@ export function acceptUnsubscribe(connection: Connection, session: Session, pack
   }
   session.context.sessions.broad.update(session.state);
   connection.hold();
+  connection.storing();
   session.log.commit(...items).then(
     () => {
       answer(connection, packet.packetId, codes);
