@@ -52,6 +52,9 @@ export interface KernelModules {
   readonly logger: Logger;
 }
 
+/** What a trim has to store first is given so long. */
+const trimStoreMs = 5000;
+
 /**
  * What adapters build on: topics, owned shards, publishing, subscriptions with live and catch-up delivery, and folds.
  * Everything stateful is a fold of a shard that this broker owns under an epoch.
@@ -242,20 +245,42 @@ export class Kernel implements Lifecycle {
         'the offset is beyond the high watermark',
       );
     }
-    await shard.copiesCommitted();
-    // Else the newest state might go with the last segment, and with the process all that is known of producers.
-    if (dropsSegment(this.modules.metadata.image.shards.get(shard.id), offset)) await shard.log.keepState();
+    await this.#stored(shard.copiesCommitted());
     if (this.folds.complete) {
       // Not held up by it: who could not be asked counts as truncated.
       await this.#passReaders(shard.id, offset).catch((error: Error) =>
         this.modules.logger.warn({ error, shard: shard.id }, 'records are deleted unasked'),
       );
     }
-    const [result] = await this.modules.metadata.propose([
-      { kind: 'trimShard', shard: shard.id, startOffset: offset },
-    ]);
-    if (result instanceof Error) throw result;
+    const safe = safeStart(shard, this.modules.metadata.image.shards.get(shard.id), offset);
+    if (safe < offset) {
+      // On a full disk this is what makes the room that the state needs.
+      await this.#raiseStart(shard.id, safe);
+      await this.#stored(shard.log.keepState());
+    }
+    await this.#raiseStart(shard.id, offset);
     return shard.startOffset;
+  }
+
+  async #raiseStart(shard: ShardId, startOffset: Offset): Promise<void> {
+    const [result] = await this.modules.metadata.propose([{ kind: 'trimShard', shard, startOffset }]);
+    if (result instanceof Error) throw result;
+  }
+
+  /** Waits for what a trim needs on disk, but not for space. */
+  async #stored(part: Promise<void>): Promise<void> {
+    let timer: Timer | null = null;
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = this.modules.clock.after(trimStoreMs, () => {
+        const message = 'what deleting records leaves behind could not be stored in time';
+        reject(new RobustError<KernelErrorCode>('STORAGE_FULL', message, { retriable: true }));
+      });
+    });
+    try {
+      await Promise.race([part, late]);
+    } finally {
+      (timer as Timer | null)?.cancel();
+    }
   }
 
   /** Trims and rolls what is due now; runs by itself every `retentionCheckMs`. */
@@ -385,9 +410,17 @@ export class Kernel implements Lifecycle {
   }
 }
 
-/** Whether a log that starts at `offset` needs one of its segments no more. */
-function dropsSegment(record: ShardRecord | undefined, offset: Offset): boolean {
-  return record?.segments.some(({ state, endOffset }) => state === 'sealed' && endOffset <= offset) ?? false;
+/**
+ * How far a log may be trimmed before the open segment has the state at its head: as long as the newest sealed segment
+ * with records stays, it has it, and else all that is known of producers would go with the process.
+ */
+function safeStart(shard: Shard, record: ShardRecord | undefined, offset: Offset): Offset {
+  if (record === undefined || offset <= record.startOffset || shard.log.stateIsKept) return offset;
+  const newest = record.segments.findLast(
+    ({ state, baseOffset, endOffset }) => state === 'sealed' && endOffset > baseOffset,
+  );
+  if (newest !== undefined && newest.endOffset > offset) return offset;
+  return Math.max(record.startOffset, (newest?.endOffset ?? 0) - 1);
 }
 
 function rebound(): RobustError<KernelErrorCode> {

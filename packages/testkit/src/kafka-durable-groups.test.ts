@@ -298,6 +298,9 @@ describe('a change that is not durable in time', () => {
       expect(performance.now() - since).toBeGreaterThan(4900);
       expect(JSON.stringify(answer)).toContain(`"errorCode":${errorCodes.COORDINATOR_NOT_AVAILABLE}`);
       expect(behind).toBe(5);
+      // Repetitions do not pile up behind it.
+      const again = JSON.stringify(await commit(client, 78));
+      expect(again).toContain(`"errorCode":${errorCodes.COORDINATOR_NOT_AVAILABLE}`);
       journal.release();
       await vi.waitFor(async () => expect(await change.look(client, null!)).toEqual(change.after));
     },

@@ -183,6 +183,31 @@ describe('a kernel on the real journal', () => {
     expect(await append(empty, brokerBatch(['d']))).toBeGreaterThanOrEqual(3);
     expect((await valuesOf(empty)).length).toBe(1);
   });
+
+  it('storage 4.2: what a release, or a trim to the end, leaves behind a checkpoint is there after a power cut', async () => {
+    const token = { producerId: 900, token: 5 };
+    const open = (): Promise<Shard> =>
+      broker.kernel.openShard(broker.kernel.subjects.forPublish('dev/1').shard);
+    for (const each of [{}, { token }]) {
+      await publishThrough(broker.kernel, 'dev/1', 'x'.repeat(600_000), { guarantee: 2, ...each });
+    }
+    await broker.restart();
+    const shard = await open();
+    expect(shard.tokens.openOf(900)).toEqual([5]);
+    await new Promise<void>((resolve) => shard.release([token], { settled: () => resolve() }));
+    await broker.crash('crash');
+    expect((await open()).tokens.openOf(900)).toEqual([]);
+    // Also of a topic that may lose what is younger than its interval.
+    const lazy = await createShard(broker.kernel, 'lazy', {
+      flush: 'interval',
+      'flush.interval.ms': '60000',
+    });
+    for (const sequence of [0, 1]) await produce(lazy, { sequence }).outcome;
+    await broker.restart();
+    await broker.kernel.trim(await broker.shard(lazy.topic.id), 2);
+    await broker.crash('crash');
+    expect(await produce(await broker.shard(lazy.topic.id), { sequence: 1 }).outcome).toBe(1);
+  });
 });
 
 describe('storage 4.1: what a start reads', () => {

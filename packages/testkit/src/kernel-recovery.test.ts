@@ -238,13 +238,14 @@ describe('storage 4.2: what a start reads of a data shard', () => {
     expect(await produce(again, { sequence: 40 }).outcome).toBe(40);
   });
 
-  it('after a clean stop is nothing, once a mebibyte was written', async () => {
+  it('after a clean stop is no record, once a mebibyte was written', async () => {
     const shard = await createShard(kernel, 'orders');
     await fill(shard, 0, 3);
     await kernel.stop();
     kernel = await startKernel(storage);
     const { again, lowest } = await readFrom(shard);
-    expect(lowest).toBe(Number.POSITIVE_INFINITY);
+    // What was released since has no offset, and would stand at the end.
+    expect(lowest).toBe(3);
     expect(await produce(again, { sequence: 2 }).outcome).toBe(2);
     expect(await produce(again, { sequence: 3 }).outcome).toBe(3);
   });
@@ -353,6 +354,32 @@ describe('storage 4.2: idempotence after a restart', () => {
     expect(await produce(again, { sequence: 3 }).outcome).toBe(5);
   });
 
+  it('a trim to the end makes what room it can on a full disk, says that it has none for the state, and ends when it has', async () => {
+    const shard = await createShard(kernel, 'orders', { 'segment.bytes': String(1024 * 1024) });
+    for (const sequence of [0, 1]) {
+      await produce(shard, { sequence }).outcome;
+      await append(shard, brokerBatch(['x'.repeat(1_100_000)]));
+      await waitUntil(() => recordOf(storage, shard.id).segments.length === sequence + 2);
+    }
+    const again = await reopened(shard);
+    expect(recordOf(storage, shard.id).segments.filter(({ state }) => state === 'open')).toEqual([]);
+    storage.journal.refuseAll = 'STORAGE_FULL';
+    // Without a byte for the log, as long as a segment with records stays.
+    expect(await kernel.trim(again, 2)).toBe(2);
+    await expect(kernel.trim(again, 4)).rejects.toMatchObject({ code: 'STORAGE_FULL' });
+    expect(again.startOffset).toBe(3);
+    storage.journal.refuseAll = null;
+    expect(await kernel.trim(again, 4)).toBe(4);
+    const last = await reopened(again);
+    for (const [sequence, offset] of [
+      [0, 0],
+      [1, 2],
+    ] as const) {
+      expect(await produce(last, { sequence }).outcome).toBe(offset);
+    }
+    expect(await produce(last, { sequence: 2 }).outcome).toBe(4);
+  }, 20_000);
+
   it('regression: half a snapshot at the head of the newest segment hid the whole one before it', async () => {
     const shard = await createShard(kernel, 'orders', { 'segment.bytes': String(1024 * 1024) });
     for (let sequence = 0; sequence < 3; sequence++) await produce(shard, { sequence }).outcome;
@@ -407,6 +434,20 @@ describe('what brokers note in records, after a restart', () => {
     await append(again, brokerBatch(['x']));
     await crash();
     expect((await shardOfName()).tokens.openOf(900)).toEqual([1, 3]);
+  });
+
+  it('regression: a token that was released behind a checkpoint, with no record behind it, was open again', async () => {
+    const token = { producerId: 900, token: 5 };
+    await publishThrough(kernel, name, 'x'.repeat(600_000), { guarantee: 2 });
+    await publishThrough(kernel, name, 'x'.repeat(600_000), { guarantee: 2, token });
+    await kernel.stop();
+    kernel = await startKernel(storage);
+    const shard = await shardOfName();
+    expect(storage.journal.checkpoints.get(shard.id)?.coveredTo).toBe(shard.highWatermark);
+    expect(shard.tokens.openOf(900)).toEqual([5]);
+    await new Promise<void>((resolve) => shard.release([token], { settled: () => resolve() }));
+    await crash();
+    expect((await shardOfName()).tokens.openOf(900)).toEqual([]);
   });
 
   it('a release that the crash cut off leaves its token open', async () => {

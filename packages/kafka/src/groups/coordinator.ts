@@ -72,6 +72,8 @@ export class GroupCoordinator {
   #expiring: Timer | null = null;
   #unwatch: () => void = () => undefined;
   #startedAt = 0;
+  /** Appends that were answered before they were settled, by shard. */
+  readonly #overdue = new Map<FoldShard<GroupsState>, number>();
   /** Members of all groups, those included who were told an id and have yet to come. */
   #members = 0;
 
@@ -232,17 +234,32 @@ export class GroupCoordinator {
     return this.#shard(groupId).state.groups.get(groupId);
   }
 
-  /** Nobody knows what becomes of what is not durable in time: the client asks again, and on its connection others wait. */
+  /**
+   * Nobody knows what becomes of what is not durable in time: the client asks again, and on its connection others wait.
+   * While a shard has such appends it takes no others, which would pile up with every repetition.
+   */
   #append(groupId: string, items: readonly FoldItem[]): Promise<ErrorNumber> {
+    const shard = this.#shard(groupId);
+    if (this.#overdue.has(shard)) return Promise.resolve(errorCodes.COORDINATOR_NOT_AVAILABLE);
     return new Promise((resolve) => {
-      const overdue = this.#modules.clock.after(appendTimeoutMs, () =>
-        resolve(errorCodes.COORDINATOR_NOT_AVAILABLE),
-      );
-      this.#shard(groupId).appendThen(items, (error) => {
-        overdue.cancel();
+      let isOverdue = false;
+      const timer = this.#modules.clock.after(appendTimeoutMs, () => {
+        isOverdue = true;
+        this.#overdue.set(shard, (this.#overdue.get(shard) ?? 0) + 1);
+        resolve(errorCodes.COORDINATOR_NOT_AVAILABLE);
+      });
+      shard.appendThen(items, (error) => {
+        timer.cancel();
+        if (isOverdue) this.#settleOverdue(shard);
         resolve(error === null ? errorCodes.NONE : coordinatorError(error));
       });
     });
+  }
+
+  #settleOverdue(shard: FoldShard<GroupsState>): void {
+    const left = this.#overdue.get(shard)! - 1;
+    if (left === 0) this.#overdue.delete(shard);
+    else this.#overdue.set(shard, left);
   }
 
   #groupFor(groupId: string, create: boolean): Group | ErrorNumber {

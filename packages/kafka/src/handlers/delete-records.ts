@@ -23,8 +23,8 @@ export async function handleDeleteRecords(context: KafkaContext, request: Reques
   const topics: { name: string; partitions: PartitionAnswer[] }[] = [];
   for (const { name, partitions: asked } of body.topics) {
     const topic = findTopic(context.kernel, { name, id: zeroUuid, byId: false });
-    const partitions: PartitionAnswer[] = [];
-    for (const partition of asked) partitions.push(await trim(context, topic, partition));
+    // One that has to wait for space does not hinder another that makes it.
+    const partitions = await Promise.all(asked.map((partition) => trim(context, topic, partition)));
     topics.push({ name, partitions });
   }
   return encodeResponse(deleteRecords, apiVersion, correlationId, { throttleTimeMs: 0, topics });

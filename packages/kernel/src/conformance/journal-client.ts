@@ -226,6 +226,17 @@ function reading(api: ConformanceTestApi, withJournal: WithJournal): void {
         head.entries.map((entry) => entry.payload.toString()),
         ['head'],
       );
+      const behind = new TestLog(shard, 2);
+      got.stream.send([behind.control('head'), behind.data(4), behind.control('one'), behind.control('two')]);
+      await got.durable(behind.segment, 3);
+      const tail = await read(journal, behind, { offset: 4, limit: 4 });
+      assert.deepEqual(
+        tail.entries.map((entry) => [entry.count, entry.payload.toString()]),
+        [
+          [0, 'one'],
+          [0, 'two'],
+        ],
+      );
     }),
   );
   api.test(

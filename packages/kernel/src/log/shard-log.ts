@@ -29,6 +29,7 @@ import { snapshotBatches } from './snapshot-batches.ts';
 export const offsetLimitStep = 2 ** 20;
 /** Pause before what found no room, in the journal or in metadata, is sent again. */
 const fullRetryMs = 250;
+const always: Durability = { kind: 'always' };
 
 /** What the shard does with its log's events. Called synchronously, in log order. */
 export interface ShardLogEvents {
@@ -156,10 +157,12 @@ export class ShardLog {
     this.#modules.appender.dirty(this);
   }
 
-  /**
-   * Resolves when the open segment, which is opened if there is none, has the state at its head: then it is safe to trim
-   * all others.
-   */
+  /** Whether the open segment has the state at its head, on disk: then it is safe to trim all others. */
+  get stateIsKept(): boolean {
+    return this.#segment !== null && !this.#rolling && this.#head === null;
+  }
+
+  /** Resolves when that is so; a segment is opened if there is none. */
   async keepState(): Promise<void> {
     if (this.#segment === null && !this.#rolling) {
       this.#rolling = true;
@@ -327,6 +330,7 @@ export class ShardLog {
       offset += batch.count;
     }
     this.#nextOffset = offset;
+    const isSnapshot = (flags & entryFlag.snapshot) !== 0;
     const entryId = this.#entryId++;
     const bytes = entryHeaderBytes + payloadBytes;
     const header = {
@@ -351,7 +355,8 @@ export class ShardLog {
       epoch: this.#epoch,
       parts,
       bytes,
-      durability: this.#durability,
+      // The state that a trim relies on is not lost with what may be.
+      durability: isSnapshot && this.#durability.kind === 'interval' ? always : this.#durability,
     };
     this.#inflight.push({ entry, batches, endOffset: offset });
     return entry;

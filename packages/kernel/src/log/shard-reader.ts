@@ -68,11 +68,10 @@ export class ShardReader {
   }
 
   /**
-   * Control entries at the beginning of a segment, which may hold no record at all; none when they can't be read. A
-   * read by offsets finds them only where a record follows.
+   * Control entries of a segment at an offset, at which there may be no record at all; none when they can't be read. A
+   * read by offsets finds them only together with records.
    */
-  async head(segment: SegmentRecord): Promise<readonly StoredEntry[]> {
-    const at = segment.baseOffset;
+  async controls(segment: SegmentRecord, at: Offset): Promise<readonly StoredEntry[]> {
     const request = { shard: this.#shard, segment: segment.id, offset: at, limit: at, maxBytes: headBytes };
     try {
       const answer = this.#journal.readCached(request) ?? (await this.#journal.read(request));

@@ -45,9 +45,10 @@ export class ShardReplay {
     next: Offset,
     checkpoint: Checkpoint | null,
   ): Promise<void> {
+    const resumed = this.#resumed(record.segments, checkpoint);
     // A trim may have raised the start into the segment that the state is restored from: what lies before counts as well.
-    this.#stateFrom =
-      this.#resumed(record.segments, checkpoint) ?? (await this.#restored(reader, record.segments, next));
+    this.#stateFrom = resumed ?? (await this.#restored(reader, record.segments, next));
+    if (resumed === next) await this.#released(reader, record.segments, next);
     this.#retainedFrom = Math.max(this.#shard.retained?.appliedThrough ?? next, record.startOffset);
     let offset = Math.min(this.#stateFrom, this.#retainedFrom);
     while (offset < next) {
@@ -84,10 +85,17 @@ export class ShardReplay {
       if (segment.endEntry < 0) continue;
       from = segment.baseOffset;
       this.#stateFrom = from;
-      for (const entry of await reader.head(segment)) this.#entry(entry);
+      for (const entry of await reader.controls(segment, from)) this.#entry(entry);
       if (this.#hasState) break;
     }
     return from;
+  }
+
+  /** What was released, or stored as the state at a segment's head, behind a checkpoint with no record behind it. */
+  async #released(reader: ShardReader, segments: readonly SegmentRecord[], next: Offset): Promise<void> {
+    const newest = segments.findLast((segment) => segment.endEntry >= 0);
+    if (newest === undefined) return;
+    for (const entry of await reader.controls(newest, next)) this.#entry(entry);
   }
 
   #entry(entry: StoredEntry): void {
