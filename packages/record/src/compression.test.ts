@@ -293,7 +293,8 @@ describe('bombs that lie', () => {
       setImmediate(count);
       await decompressBatchAsync(batch, 0, batch.length);
       over = true;
-      expect(turns, codec).toBeGreaterThan(1);
+      // On the event loop it would be over before the first.
+      expect(turns, codec).toBeGreaterThan(0);
     }
   });
 

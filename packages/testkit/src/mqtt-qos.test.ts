@@ -1,5 +1,5 @@
 import type { ProtocolVersion, Qos } from '@robustmq/mqtt-codec';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { MqttBroker } from './mqtt-broker.ts';
 import type { MqttClient } from './mqtt-client.ts';
 
@@ -260,6 +260,44 @@ describe('Receive Maximum of the server', () => {
     broker.storage.journal.release();
     for (let id = 1; id <= count; id++) expect((await client.next('puback')).packetId).toBe(id);
   }, 30_000);
+});
+
+describe('semantics 4.3: behind a publish that gets no answer', () => {
+  for (const version of [4, 5] as const) {
+    for (const qos of [1, 2] as const) {
+      it(`regression: another one at QoS ${qos} of version ${version} was stored first, when the disk had room again`, async () => {
+        await using own = await MqttBroker.start({ limits: { publishTimeoutMs: 500 } });
+        const reader = await own.connect(5, { clientId: 'reader' });
+        await reader.subscribe('full', qos);
+        const kept = {
+          clientId: 'kept',
+          cleanStart: false,
+          properties: version === 5 ? { sessionExpiry: 600 } : {},
+        };
+        const client = await own.connect(version, kept);
+        const send = (to: typeof client, numbers: readonly number[]): void => {
+          for (const number of numbers)
+            to.publish({ topic: 'full', qos, packetId: number, payload: String(number) });
+        };
+        send(client, [1]);
+        await client.next(qos === 1 ? 'puback' : 'pubrec');
+        own.storage.journal.admit(false);
+        send(client, [2]);
+        expect(await client.nothingWithin(quiet)).toBeNull();
+        own.storage.journal.admit(true);
+        send(client, [3, 4]);
+        await vi.waitFor(() => expect(client.closed).toBe(true), { timeout: 5000 });
+        const again = await own.connect(version, kept);
+        send(again, [2, 3, 4]);
+        for (const packetId of [2, 3, 4]) {
+          expect(await again.next(qos === 1 ? 'puback' : 'pubrec')).toMatchObject({ packetId });
+        }
+        for (const number of ['1', '2', '3', '4']) {
+          expect(Buffer.from((await reader.next('publish')).payload).toString()).toBe(number);
+        }
+      });
+    }
+  }
 });
 
 describe('a receiver that never acknowledges', () => {

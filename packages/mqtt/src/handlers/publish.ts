@@ -66,6 +66,7 @@ export class PublishHandler implements PublishOutcomes {
   accept(view: PublishView): void {
     const { context } = this.#connection;
     context.counters.publishesReceived++;
+    if (view.qos > 0 && this.#queue.givenUp) return;
     const name = this.#topicOf(view);
     if (name === null) return;
     if (view.qos === 2 && this.#again(view.packetId)) return;

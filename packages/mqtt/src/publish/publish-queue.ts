@@ -37,6 +37,7 @@ export class PublishQueue extends TimerItem implements BatchListener {
   readonly #pending: Pending[] = [];
   #head = 0;
   #stuck = false;
+  #givenUp = false;
   /** When the head was decided last, or the first publish came. */
   #movedAt = 0;
   #watched = false;
@@ -45,6 +46,14 @@ export class PublishQueue extends TimerItem implements BatchListener {
   constructor(outcomes: PublishOutcomes) {
     super();
     this.#outcomes = outcomes;
+  }
+
+  /**
+   * Whether one of them gets no answer any more: what comes behind it must not be taken, or it would be stored before the
+   * other, which the client sends again.
+   */
+  get givenUp(): boolean {
+    return this.#givenUp;
   }
 
   /** Publishes without an outcome. */
@@ -66,6 +75,7 @@ export class PublishQueue extends TimerItem implements BatchListener {
 
   /** Was not taken, and may be if it comes again: gets no answer, and nothing behind it does. */
   addUndecided(packetId: number, qos: 1 | 2): void {
+    this.#givenUp = true;
     this.#push({ packetId, qos, batch: null, code: undecidedCode });
     this.#advance();
   }
@@ -115,6 +125,7 @@ export class PublishQueue extends TimerItem implements BatchListener {
       }
       if (code === null || code === undecidedCode) {
         this.#stuck = true;
+        this.#givenUp = true;
         break;
       }
       // The batch must not stay in memory until the array is cut.
