@@ -196,9 +196,10 @@ export class Kernel implements Lifecycle {
     if (this.#stopping) return;
     this.#stopping = true;
     this.#retention?.cancel();
+    const stopMs = this.#options.stopTimeoutMs ?? 10_000;
     this.publisher.stop();
     this.catchUp.stop();
-    if (this.#started) await this.#inTime(this.#drain());
+    if (this.#started) await this.#within(stopMs, this.#drain());
     this.#unwatch();
     const error = new RobustError<KernelErrorCode>('KERNEL_STOPPING', 'the broker is stopping', {
       retriable: true,
@@ -206,7 +207,7 @@ export class Kernel implements Lifecycle {
     this.folds.stop();
     const shards = [...this.#shards.all()];
     for (const shard of shards) this.#shards.drop(shard.id, error);
-    if (this.#started) await this.#inTime(this.#seal(shards));
+    if (this.#started) await this.#within(stopMs, this.#seal(shards));
     this.publisher.close(error);
     this.appender.stop();
   }
@@ -269,18 +270,9 @@ export class Kernel implements Lifecycle {
 
   /** Waits for what a trim needs on disk, but not for space. */
   async #stored(part: Promise<void>): Promise<void> {
-    let timer: Timer | null = null;
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = this.modules.clock.after(trimStoreMs, () => {
-        const message = 'what deleting records leaves behind could not be stored in time';
-        reject(new RobustError<KernelErrorCode>('STORAGE_FULL', message, { retriable: true }));
-      });
-    });
-    try {
-      await Promise.race([part, late]);
-    } finally {
-      (timer as Timer | null)?.cancel();
-    }
+    if (await this.#within(trimStoreMs, part)) return;
+    const message = 'what deleting records leaves behind could not be stored in time';
+    throw new RobustError<KernelErrorCode>('STORAGE_FULL', message, { retriable: true });
   }
 
   /** Trims and rolls what is due now; runs by itself every `retentionCheckMs`. */
@@ -389,14 +381,17 @@ export class Kernel implements Lifecycle {
       this.modules.logger.warn({ error: failed.reason as Error }, 'a shard could not be sealed');
   }
 
-  /** Waits for a part of the stop, but not longer than the stop may take. */
-  async #inTime(part: Promise<void>): Promise<void> {
+  /** Waits for a part, but no longer than that; whether it came to its end. Throws as the part. */
+  async #within(ms: number, part: Promise<void>): Promise<boolean> {
     let timer: Timer | null = null;
-    const timeout = new Promise<void>((resolve) => {
-      timer = this.modules.clock.after(this.#options.stopTimeoutMs ?? 10_000, resolve);
+    const timeout = new Promise<boolean>((resolve) => {
+      timer = this.modules.clock.after(ms, () => resolve(false));
     });
-    await Promise.race([part, timeout]);
-    (timer as Timer | null)?.cancel();
+    try {
+      return await Promise.race([part.then(() => true), timeout]);
+    } finally {
+      (timer as Timer | null)?.cancel();
+    }
   }
 
   #scheduleRetention(): void {

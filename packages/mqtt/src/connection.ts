@@ -18,8 +18,6 @@ import {
   reasonCode,
 } from '@robustmq/mqtt-codec';
 import type { MqttContext } from './adapter.ts';
-import type { TimedConnection } from './connection-timers.ts';
-import { HoldTimer, IdleTimer, PartialTimer, StallTimer } from './connection-timers.ts';
 import { acceptConnect } from './handlers/connect.ts';
 import { acceptDisconnect } from './handlers/disconnect.ts';
 import { PublishHandler } from './handlers/publish.ts';
@@ -27,6 +25,7 @@ import { acceptSubscribe } from './handlers/subscribe.ts';
 import { acceptUnsubscribe } from './handlers/unsubscribe.ts';
 import { Outbox } from './output/outbox.ts';
 import { PublishOutput } from './output/publish-output.ts';
+import { OwnedTimer } from './owned-timer.ts';
 import type { Session, SessionConnection } from './sessions/session.ts';
 import type { Transport, TransportListener } from './transport/transport.ts';
 
@@ -61,8 +60,13 @@ export interface Refusal {
   readonly reason: string;
 }
 
+const onIdle = (connection: Connection): void => connection.idle();
+const onPartial = (connection: Connection): void => connection.partial();
+const onOverdue = (connection: Connection): void => connection.overdue();
+const onStalled = (connection: Connection): void => connection.stalled();
+
 /** One client: its packets in, its packets out, and the session it has. */
-export class Connection implements PacketSink, TransportListener, SessionConnection, TimedConnection {
+export class Connection implements PacketSink, TransportListener, SessionConnection {
   readonly context: MqttContext;
   readonly outbox: Outbox;
   readonly transport: Transport;
@@ -73,17 +77,21 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
   publishes: PublishHandler | null = null;
   closed = false;
   readonly #reader: PacketReader;
-  readonly #idle = new IdleTimer(this);
-  #stall: StallTimer | null = null;
+  /** Keep alive; before, the time that a new connection has for CONNECT, and we have for CONNACK. */
+  readonly #idle = new OwnedTimer<Connection>(this, onIdle);
+  /** It holds all it may and sends nothing. */
+  #stall: OwnedTimer<Connection> | null = null;
+  /** What the client had taken when that began, bytes. */
+  #takenAtStall = 0;
   /** Most clients send whole packets: it is made for the first that does not. */
-  #partial: PartialTimer | null = null;
+  #partial: OwnedTimer<Connection> | null = null;
   /** Whether it ever published: others are read while memory is short. */
   #publisher = false;
   #connecting = false;
   /** The reader stands still until `proceed`. */
   #held = false;
   /** Made for the first packet whose answer has to be stored before the next is read. */
-  #hold: HoldTimer | null = null;
+  #hold: OwnedTimer<Connection> | null = null;
   /** When the present turn of the event loop has been long enough; 0: it has just begun. */
   #turnEndsAt = 0;
   /** `proceed` was called and waits for the next turn. */
@@ -152,7 +160,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
 
   /** What the packet that is held asks for is being stored: it takes as long as a publish may, or the connection ends. */
   storing(): void {
-    this.#hold ??= new HoldTimer(this);
+    this.#hold ??= new OwnedTimer<Connection>(this, onOverdue);
     this.context.timers.schedule(this.#hold, this.context.limits.publishTimeoutMs);
   }
 
@@ -380,11 +388,10 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
 
   /** The client has taken nothing for the whole time that a full connection may wait. */
   stalled(): void {
-    const before = this.#stall?.takenBytes ?? 0;
     this.#stall = null;
     const { unsentBytes, takenBytes } = this.outbox;
     if (unsentBytes === 0) return;
-    if (takenBytes > before) {
+    if (takenBytes > this.#takenAtStall) {
       this.#watchStall();
       return;
     }
@@ -403,7 +410,8 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
 
   #watchStall(): void {
     if (this.#stall !== null || this.closed) return;
-    this.#stall = new StallTimer(this, this.outbox.takenBytes);
+    this.#stall = new OwnedTimer<Connection>(this, onStalled);
+    this.#takenAtStall = this.outbox.takenBytes;
     this.context.timers.schedule(this.#stall, this.context.limits.stalledMs);
   }
 
@@ -414,7 +422,7 @@ export class Connection implements PacketSink, TransportListener, SessionConnect
     const begins = heldBytes > 0 && (heldBytes < unread || heldBytes === fresh);
     if (!begins || this.closed) return;
     const { timers, limits } = this.context;
-    this.#partial ??= new PartialTimer(this);
+    this.#partial ??= new OwnedTimer<Connection>(this, onPartial);
     if (this.#partial.wheelSlot === null) timers.schedule(this.#partial, limits.partialPacketMs);
     else timers.postpone(this.#partial, limits.partialPacketMs);
   }

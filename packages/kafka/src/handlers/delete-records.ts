@@ -20,13 +20,14 @@ const everything = -1;
 export async function handleDeleteRecords(context: KafkaContext, request: Request): Promise<Answer> {
   const { apiVersion, correlationId } = request;
   const body = decodeRequest(deleteRecords, apiVersion, request.frame, request.bodyStart);
-  const topics: { name: string; partitions: PartitionAnswer[] }[] = [];
-  for (const { name, partitions: asked } of body.topics) {
-    const topic = findTopic(context.kernel, { name, id: zeroUuid, byId: false });
-    // One that has to wait for space does not hinder another that makes it.
-    const partitions = await Promise.all(asked.map((partition) => trim(context, topic, partition)));
-    topics.push({ name, partitions });
-  }
+  // One that has to wait for space does not hinder another that makes it.
+  const topics = await Promise.all(
+    body.topics.map(async ({ name, partitions }) => {
+      const topic = findTopic(context.kernel, { name, id: zeroUuid, byId: false });
+      const answers = partitions.map((partition) => trim(context, topic, partition));
+      return { name, partitions: await Promise.all(answers) };
+    }),
+  );
   return encodeResponse(deleteRecords, apiVersion, correlationId, { throttleTimeMs: 0, topics });
 }
 

@@ -164,10 +164,7 @@ export class ShardLog {
 
   /** Resolves when that is so; a segment is opened if there is none. */
   async keepState(): Promise<void> {
-    if (this.#segment === null && !this.#rolling) {
-      this.#rolling = true;
-      this.#rollWhenQuiet();
-    }
+    if (this.#segment === null) this.#openFirst();
     while (this.#failed === null && (this.#rolling || this.#head !== null)) {
       await new Promise<void>((resolve) => this.#headed.push(resolve));
     }
@@ -210,8 +207,7 @@ export class ShardLog {
     if (this.#resendFrom >= 0) this.#resend(out);
     if (this.#staged.length === 0 || this.#rolling) return;
     if (this.#segment === null) {
-      this.#rolling = true;
-      this.#rollWhenQuiet();
+      this.#openFirst();
       return;
     }
     const staged = this.#staged;
@@ -404,6 +400,12 @@ export class ShardLog {
         if (this.#failed !== null) throw error;
       }
     }
+  }
+
+  #openFirst(): void {
+    if (this.#rolling) return;
+    this.#rolling = true;
+    this.#rollWhenQuiet();
   }
 
   #rollWhenQuiet(): void {

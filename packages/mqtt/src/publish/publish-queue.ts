@@ -36,7 +36,6 @@ export class PublishQueue extends TimerItem implements BatchListener {
   readonly #outcomes: PublishOutcomes;
   readonly #pending: Pending[] = [];
   #head = 0;
-  #stuck = false;
   #givenUp = false;
   /** When the head was decided last, or the first publish came. */
   #movedAt = 0;
@@ -115,7 +114,7 @@ export class PublishQueue extends TimerItem implements BatchListener {
   #advance(): void {
     const pending = this.#pending;
     let moved = false;
-    while (!this.#stuck && this.#head < pending.length) {
+    while (this.#head < pending.length) {
       const next = pending[this.#head]!;
       let code: number | null = next.code;
       if (next.batch !== null) {
@@ -124,7 +123,6 @@ export class PublishQueue extends TimerItem implements BatchListener {
         if (error !== null) code = refusalCode(error.code);
       }
       if (code === null || code === undecidedCode) {
-        this.#stuck = true;
         this.#givenUp = true;
         break;
       }
