@@ -382,12 +382,13 @@ describe('incomplete requests', () => {
       Promise.all([attack().finally(ended), watch(), watchBuffers()]),
     );
     printFigures('incomplete requests', { mostMib: most / mebibyte, mostBuffersMib });
-    // What is held, and the garbage of all that was sent.
-    harmless(damage, 64 + 192);
+    // A buffer has room for as much again as came, or for 1 MiB: of that nothing is resident before it is written to.
+    const liveMib = 2 * 64 + connections;
+    // A fast client makes garbage faster than it is collected.
+    harmless(damage, liveMib + 128);
     expect(most).toBeGreaterThan(32 * mebibyte);
     expect(most).toBeLessThanOrEqual(64 * mebibyte);
-    // A buffer has room for as much again as came, or for 1 MiB: of that nothing is resident before it is written to.
-    expect(mostBuffersMib).toBeLessThan(2 * 64 + connections);
+    expect(mostBuffersMib).toBeLessThan(liveMib);
     expect(await held()).toBe(0);
   });
 

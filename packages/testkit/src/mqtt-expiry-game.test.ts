@@ -5,7 +5,7 @@ import { MqttBroker } from './mqtt-broker.ts';
 import type { ExpiringClient } from './mqtt-expiry-client.ts';
 import { until } from './mqtt-expiry-client.ts';
 import type { ExpiryTally } from './mqtt-expiry-ledger.ts';
-import { ExpiryLedger } from './mqtt-expiry-ledger.ts';
+import { ExpiryLedger, noExpiries } from './mqtt-expiry-ledger.ts';
 import { ExpiringPublisher } from './mqtt-expiry-publisher.ts';
 import type { ExpiringFilter } from './mqtt-expiry-subscriber.ts';
 import { ExpiringSubscriber } from './mqtt-expiry-subscriber.ts';
@@ -211,14 +211,7 @@ class ExpiryGame {
 
 describe('a random game in virtual time: sessions and messages end in their time, and no earlier', () => {
   const total: Record<keyof ExpiryTally | keyof ExpiryGame['counted'], number> = {
-    kept: 0,
-    gone: 0,
-    close: 0,
-    races: 0,
-    openInbound: 0,
-    openOutbound: 0,
-    missed: 0,
-    aged: 0,
+    ...noExpiries,
     sessionsExpired: 0,
     droppedExpired: 0,
     takeovers: 0,

@@ -39,21 +39,24 @@ export interface ExpiryTally {
 /** How long virtual time may go on between the moment a message is written and that in which a client can tell. */
 const writtenMs = 250;
 
+/** The tally of no game. */
+export const noExpiries: Readonly<ExpiryTally> = {
+  kept: 0,
+  gone: 0,
+  close: 0,
+  races: 0,
+  openInbound: 0,
+  openOutbound: 0,
+  missed: 0,
+  aged: 0,
+};
+
 /** What was published in a game with a virtual clock, and what was wrong with what came of it. */
 export class ExpiryLedger {
   readonly clock: SimClock;
   readonly messages: ExpiringMessage[] = [];
   readonly faults: string[] = [];
-  readonly tally: ExpiryTally = {
-    kept: 0,
-    gone: 0,
-    close: 0,
-    races: 0,
-    openInbound: 0,
-    openOutbound: 0,
-    missed: 0,
-    aged: 0,
-  };
+  readonly tally: ExpiryTally = { ...noExpiries };
   readonly #byText = new Map<string, ExpiringMessage>();
   #order = 0;
 
