@@ -54,6 +54,8 @@ export interface KernelModules {
 
 /** What a trim has to store first is given so long. */
 const trimStoreMs = 5000;
+/** Shards whose state retention has written into new segments at a time; others wait for a later pass. */
+const keepingMax = 16;
 
 /**
  * What adapters build on: topics, owned shards, publishing, subscriptions with live and catch-up delivery, and folds.
@@ -78,6 +80,7 @@ export class Kernel implements Lifecycle {
   readonly #waiting: WaitingReaders;
   #unwatch: () => void = () => undefined;
   #retention: Timer | null = null;
+  #keeping = 0;
   #started = false;
   #stopping = false;
 
@@ -253,7 +256,7 @@ export class Kernel implements Lifecycle {
         this.modules.logger.warn({ error, shard: shard.id }, 'records are deleted unasked'),
       );
     }
-    const safe = safeStart(shard, this.modules.metadata.image.shards.get(shard.id), offset);
+    const safe = safeStart(this.modules.metadata.image.shards.get(shard.id), shard, offset);
     if (safe < offset) {
       // On a full disk this is what makes the room that the state needs.
       await this.#raiseStart(shard.id, safe);
@@ -295,7 +298,7 @@ export class Kernel implements Lifecycle {
           return topic === undefined || topic.internal ? null : this.topics.configOf(topic);
         },
         backlogBytesMax: this.#options.sessionBacklogBytes ?? 1024 * 1024 * 1024,
-        settled: (id) => this.#copiesCommitted(id),
+        settled: (id, to) => this.#settled(id, to),
       },
       now,
     );
@@ -306,6 +309,20 @@ export class Kernel implements Lifecycle {
     const record = image.shards.get(id);
     const topic = record === undefined ? undefined : image.topics.get(record.topic);
     return topic === undefined ? Infinity : this.#waiting.pass(id, topic, to);
+  }
+
+  /** How far a shard may be trimmed now, of what retention asks for: what needs its records is stored first. */
+  async #settled(id: ShardId, to: Offset): Promise<Offset> {
+    await this.#stored(this.#copiesCommitted(id));
+    const safe = safeStart(this.modules.metadata.image.shards.get(id), this.#shards.ready(id), to);
+    if (safe === to || this.#keeping >= keepingMax) return safe;
+    this.#keeping++;
+    try {
+      const kept = this.openShard(id).then((shard) => shard.log.keepState());
+      return (await this.#within(trimStoreMs, kept)) ? to : safe;
+    } finally {
+      this.#keeping--;
+    }
   }
 
   /**
@@ -406,16 +423,16 @@ export class Kernel implements Lifecycle {
 }
 
 /**
- * How far a log may be trimmed before the open segment has the state at its head: as long as the newest sealed segment
- * with records stays, it has it, and else all that is known of producers would go with the process.
+ * How far a log may be trimmed before the open segment has the state at its head: the newest sealed segment with records
+ * has it as long as it stays, and else all that is known of producers would go with the process.
  */
-function safeStart(shard: Shard, record: ShardRecord | undefined, offset: Offset): Offset {
-  if (record === undefined || offset <= record.startOffset || shard.log.stateIsKept) return offset;
+function safeStart(record: ShardRecord | undefined, shard: Shard | null, offset: Offset): Offset {
+  if (record === undefined || offset <= record.startOffset || shard?.log.stateIsKept === true) return offset;
   const newest = record.segments.findLast(
     ({ state, baseOffset, endOffset }) => state === 'sealed' && endOffset > baseOffset,
   );
   if (newest !== undefined && newest.endOffset > offset) return offset;
-  return Math.max(record.startOffset, (newest?.endOffset ?? 0) - 1);
+  return Math.max(record.startOffset, newest?.baseOffset ?? 0);
 }
 
 function rebound(): RobustError<KernelErrorCode> {

@@ -53,8 +53,11 @@ export interface RetentionModules {
    */
   pass(shard: ShardId, to: Offset): Promise<Offset>;
   readonly backlogBytesMax: number;
-  /** Resolves when nothing needs the records of a shard that `floors` does not name; rejects when that is not known. */
-  settled(shard: ShardId): Promise<void>;
+  /**
+   * Resolves when nothing needs the records of a shard below an offset that `floors` does not name, with that offset or a
+   * lower one up to which that is so; rejects when it is not known.
+   */
+  settled(shard: ShardId, to: Offset): Promise<Offset>;
 }
 
 /** A shard that retention wants shorter, and how short, cursors aside. */
@@ -77,9 +80,18 @@ export async function trimDue(modules: RetentionModules, now: number): Promise<v
     if (lowest !== null) needed.set(shard, lowest);
   }
   const trims = trimsOf(modules, due, needed, now);
-  const settled = await Promise.allSettled(trims.map(({ shard }) => modules.settled(shard)));
-  const commands = trims.filter((_, at) => settled[at]!.status === 'fulfilled');
-  const waiting = due.length - needed.size + trims.length - commands.length;
+  const settled = await Promise.allSettled(
+    trims.map(({ shard, startOffset }) => modules.settled(shard, startOffset)),
+  );
+  const commands: Trim[] = [];
+  let waiting = due.length - needed.size;
+  for (const [at, trim] of trims.entries()) {
+    const answer = settled[at]!;
+    const startOffset = answer.status === 'fulfilled' ? answer.value : -1;
+    if (startOffset < trim.startOffset) waiting++;
+    const record = modules.metadata.image.shards.get(trim.shard);
+    if (record !== undefined && startOffset > record.startOffset) commands.push({ ...trim, startOffset });
+  }
   if (waiting > 0) modules.logger.warn({ shards: waiting }, 'trims wait');
   if (commands.length === 0) return;
   for (const result of await modules.metadata.propose(commands)) {

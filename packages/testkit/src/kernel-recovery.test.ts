@@ -367,7 +367,7 @@ describe('storage 4.2: idempotence after a restart', () => {
     // Without a byte for the log, as long as a segment with records stays.
     expect(await kernel.trim(again, 2)).toBe(2);
     await expect(kernel.trim(again, 4)).rejects.toMatchObject({ code: 'STORAGE_FULL' });
-    expect(again.startOffset).toBe(3);
+    expect(again.startOffset).toBe(2);
     storage.journal.refuseAll = null;
     expect(await kernel.trim(again, 4)).toBe(4);
     const last = await reopened(again);
@@ -377,6 +377,41 @@ describe('storage 4.2: idempotence after a restart', () => {
     ] as const) {
       expect(await produce(last, { sequence }).outcome).toBe(offset);
     }
+    expect(await produce(last, { sequence: 2 }).outcome).toBe(4);
+  }, 20_000);
+
+  it('regression: retention took the state with all records of a shard that was not written to since a start', async () => {
+    const shard = await createShard(kernel, 'orders', { 'retention.ms': '1' });
+    for (const sequence of [0, 1]) await produce(shard, { sequence }).outcome;
+    // Opening it has sealed its only segment.
+    const idle = await reopened(shard);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    await kernel.enforceRetention();
+    expect(recordOf(storage, shard.id)).toMatchObject({ startOffset: 2, segments: [{ state: 'open' }] });
+    const again = await reopened(idle);
+    expect(await produce(again, { sequence: 1 }).outcome).toBe(1);
+    expect(await produce(again, { sequence: 2 }).outcome).toBe(2);
+  });
+
+  it('retention deletes what it can while there is no room for the state, and the rest later', async () => {
+    const shard = await createShard(kernel, 'orders', {
+      'segment.bytes': String(1024 * 1024),
+      'retention.ms': '1',
+    });
+    for (const sequence of [0, 1]) {
+      await produce(shard, { sequence }).outcome;
+      await append(shard, brokerBatch(['x'.repeat(1_100_000)]));
+      await waitUntil(() => recordOf(storage, shard.id).segments.length === sequence + 2);
+    }
+    const again = await reopened(shard);
+    storage.journal.refuseAll = 'STORAGE_FULL';
+    await kernel.enforceRetention();
+    expect(again.startOffset).toBe(2);
+    storage.journal.refuseAll = null;
+    await kernel.enforceRetention();
+    expect(again.startOffset).toBe(4);
+    const last = await reopened(again);
+    expect(await produce(last, { sequence: 1 }).outcome).toBe(2);
     expect(await produce(last, { sequence: 2 }).outcome).toBe(4);
   }, 20_000);
 
