@@ -1,5 +1,12 @@
 import type { ShardId } from '@robustmq/core';
-import type { DeliveryBatch, Kernel, LogBatch, PublishRefusal, Subscription } from '@robustmq/kernel';
+import type {
+  DeliveryBatch,
+  Guarantee,
+  Kernel,
+  LogBatch,
+  PublishRefusal,
+  Subscription,
+} from '@robustmq/kernel';
 import { PublishMessage } from '@robustmq/kernel';
 import { SimClock } from '@robustmq/sim';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -25,8 +32,11 @@ async function start(options: MemoryKernelOptions = {}): Promise<void> {
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 const shardOf = (name: string): ShardId => kernel.subjects.forPublish(name).shard;
 
-/** Hears everything under a filter as an at-most-once subscriber would: `appended value` and `committed value`. */
-async function listen(filter: string): Promise<{ heard: string[]; subscription: Subscription }> {
+/** Subscribes, and hears all records under the filter that the kernel hands over: `appended value` and `committed value`. */
+async function listen(
+  filter: string,
+  guarantee: Guarantee = 1,
+): Promise<{ heard: string[]; subscription: Subscription }> {
   const heard: string[] = [];
   const take = (path: string) => (batch: DeliveryBatch) => {
     for (let row = 0; row < batch.records.count; row++) {
@@ -36,7 +46,7 @@ async function listen(filter: string): Promise<{ heard: string[]; subscription: 
   };
   kernel.addDeliveryPort({ appended: take('appended'), committed: take('committed'), gap: () => undefined });
   const shards = await kernel.subscriptions.prepare([filter]);
-  const request = { filter, subscriber: {}, guarantee: 1 as const, options: null, since: null };
+  const request = { filter, subscriber: {}, guarantee, options: null, since: null };
   return { heard, subscription: kernel.subscriptions.subscribe([request], shards)[0]! };
 }
 
@@ -129,9 +139,10 @@ describe('capture', () => {
   it('all: at most once is routed when appended, and stored', async () => {
     const { heard } = await listen('a/#');
     publish(kernel, 'a/b', 'x', { guarantee: 0 });
-    await waitUntil(() => heard.length === 2);
-    expect(heard).toEqual(['appended x', 'committed x']);
-    expect(await valuesOf(await kernel.openShard(shardOf('a/b')))).toEqual(['0:x']);
+    await waitUntil(() => heard.length === 1);
+    await publishThrough(kernel, 'a/b', 'y');
+    expect(heard).toEqual(['appended x', 'committed y']);
+    expect(await valuesOf(await kernel.openShard(shardOf('a/b')))).toEqual(['0:x', '1:y']);
   });
 
   it('qos1: at most once is routed only, everything else and what is retained is stored', async () => {
@@ -157,6 +168,72 @@ describe('capture', () => {
     await clock.advance(1000);
     publish(kernel, 'a/b', 'x'.repeat(4000), { guarantee: 0 });
     expect(kernel.publisher.counters.uncaptured).toBe(3);
+  });
+});
+
+describe('a batch is handed over on the ways on which something of it goes to somebody', () => {
+  /** Publishes in one turn, with these guarantees and values 0, 1, ..., and waits for the commit. */
+  async function publishAll(guarantees: readonly Guarantee[], name = 'a/b'): Promise<void> {
+    const batches = guarantees.map((guarantee, at) => publish(kernel, name, `${at}`, { guarantee }));
+    expect(new Set(batches).size).toBe(1);
+    await outcomeOf(batches[0] as LogBatch);
+    await turn();
+  }
+
+  it.each<[string, Guarantee, Guarantee[], string[]]>([
+    ['at most once to at most once: when it is appended', 0, [0, 0], ['appended 0', 'appended 1']],
+    ['at least once to at most once: when it is appended', 0, [1], ['appended 0']],
+    ['at most once to at least once: when it is appended', 1, [0], ['appended 0']],
+    ['at least once to at least once: with the commit', 1, [1, 1], ['committed 0', 'committed 1']],
+    ['exactly once to at least once: with the commit', 1, [2], ['committed 0']],
+    ['both in one batch: on both', 2, [1, 0], ['appended 0', 'appended 1', 'committed 0', 'committed 1']],
+    ['the other order: on both', 1, [0, 2], ['appended 0', 'appended 1', 'committed 0', 'committed 1']],
+  ])('%s', async (_name, granted, guarantees, expected) => {
+    const { heard } = await listen('a/#', granted);
+    await publishAll(guarantees);
+    expect(heard).toEqual(expected);
+  });
+
+  it('to subscribers with different guarantees: on both', async () => {
+    const { heard } = await listen('a/#', 0);
+    const shards = await kernel.subscriptions.prepare(['a/b']);
+    const request = { filter: 'a/b', subscriber: {}, guarantee: 1 as const, options: null, since: null };
+    kernel.subscriptions.subscribe([request], shards);
+    await publishAll([1]);
+    expect(heard).toEqual(['appended 0', 'committed 0']);
+  });
+
+  it('nobody wants a record of it: on neither', async () => {
+    const { heard } = await listen('a/#', 0);
+    await publishAll([0, 1], 'b/c');
+    expect(heard).toEqual([]);
+  });
+
+  it('subscriptions change before the commit: with it, whatever was noted', async () => {
+    const { heard } = await listen('a/#', 0);
+    storage.journal.hold();
+    publish(kernel, 'a/b', 'x', { guarantee: 1 });
+    await waitUntil(() => heard.length === 1);
+    const shards = await kernel.subscriptions.prepare(['a/b']);
+    const request = { filter: 'a/b', subscriber: {}, guarantee: 1 as const, options: null, since: null };
+    kernel.subscriptions.subscribe([request], shards);
+    storage.journal.release();
+    await waitUntil(() => heard.length === 2);
+    expect(heard).toEqual(['appended x', 'committed x']);
+  });
+
+  it('a subscription bridges: on both, also at most once', async () => {
+    await kernel.subscriptions.prepare(['a/#']);
+    storage.journal.hold();
+    publish(kernel, 'a/b', 'in flight', { guarantee: 1 });
+    await waitUntil(() => kernel.readyShard(shardOf('a/b'))?.log.nextOffset === 1);
+    const { heard, subscription } = await listen('a/#', 0);
+    expect(subscription.bridging).not.toBe(null);
+    publish(kernel, 'a/b', 'x', { guarantee: 0 });
+    await waitUntil(() => heard.length === 1);
+    storage.journal.release();
+    await waitUntil(() => heard.length === 3);
+    expect(heard).toEqual(['appended x', 'committed in flight', 'committed x']);
   });
 });
 

@@ -21,7 +21,10 @@ export interface DeliveryBatch {
   readonly matches: readonly Match[];
 }
 
-/** How an adapter takes records for its sessions. Called in log order per shard, a batch at a time. */
+/**
+ * How an adapter takes records for its sessions. Called in log order per shard, a batch at a time; not at all where nothing
+ * of a batch goes to anybody.
+ */
 export interface DeliveryPort {
   /** At-most-once: the owner has appended (or only routed) the batch. */
   appended(batch: DeliveryBatch): void;

@@ -104,7 +104,7 @@ describe('frames', () => {
 
   it('nobody wants cost no decode', () => {
     const frame = stage.frame(['zz']);
-    (frame.batches[0] as LogBatch).unwantedEpoch = stage.router.epoch;
+    (frame.batches[0] as LogBatch).nothingCommittedEpoch = stage.router.epoch;
     stage.dispatcher.committed(frame);
     expect([stage.waiting, stage.dispatcher.routedTo(shard)]).toEqual([0, 1]);
   });

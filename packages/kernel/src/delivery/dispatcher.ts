@@ -79,7 +79,7 @@ export class Dispatcher implements MeshListener {
   }
 
   appended(frame: RouteFrame): void {
-    if (this.#unwanted(frame)) return;
+    if (frame.batches.every((batch) => this.#goesNowhere('appended', batch))) return;
     this.#take('appended', frame, false);
   }
 
@@ -111,7 +111,7 @@ export class Dispatcher implements MeshListener {
   #deliver(path: Path, frame: RouteFrame, { first, late }: { first: number; late: boolean }): void {
     for (let at = first; at < frame.batches.length; at++) {
       const batch = frame.batches[at]!;
-      if (batch.count === 0 || this.#batchUnwanted(batch)) continue;
+      if (batch.count === 0 || this.#goesNowhere(path, batch)) continue;
       const topic = this.#topicOf(frame.shard);
       if (topic === undefined) continue;
       if (batch.subjects === null && !this.#router.couldMatchTopic(topic)) continue;
@@ -174,13 +174,10 @@ export class Dispatcher implements MeshListener {
     this.#logger.warn({ shard, offset: batch.baseOffset }, 'a batch can not be decoded; sessions skip it');
   }
 
-  #unwanted(frame: RouteFrame): boolean {
-    for (const batch of frame.batches) if (!this.#batchUnwanted(batch)) return false;
-    return true;
-  }
-
-  #batchUnwanted(batch: RoutedBatch): boolean {
-    return (batch as LogBatch).unwantedEpoch === this.#router.epoch;
+  /** Whether its publisher has seen that nothing of it goes to anybody on this way, and the subscriptions are those of then. */
+  #goesNowhere(path: Path, batch: RoutedBatch): boolean {
+    const { nothingAppendedEpoch, nothingCommittedEpoch } = batch as LogBatch;
+    return (path === 'appended' ? nothingAppendedEpoch : nothingCommittedEpoch) === this.#router.epoch;
   }
 
   #topicOf(shard: ShardId): ReturnType<Metadata['image']['topics']['get']> {

@@ -38,8 +38,10 @@ export class LogBatch implements RoutedBatch {
   subjects: readonly (Subject | null)[] | null = null;
   notes: RecordNote[] | null = null;
   readonly listeners: BatchListener[] = [];
-  /** Router epoch at which nobody wanted any of its records; -1 while somebody may. */
-  unwantedEpoch = -1;
+  /** Router epoch at which nothing of it goes to anybody before its commit; -1 while something may. */
+  nothingAppendedEpoch = -1;
+  /** The same of what goes out with its commit. */
+  nothingCommittedEpoch = -1;
   /** Whether the outcome is known, and which: null is committed. */
   settled = false;
   error: RobustError<KernelErrorCode> | null = null;

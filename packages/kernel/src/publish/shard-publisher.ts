@@ -6,6 +6,8 @@ import { LogBatch } from '../log/log-batch.ts';
 import type { RecordNote } from '../log/log-batch.ts';
 import type { Subject } from '../names/subject.ts';
 import type { Shard } from '../shards/shard.ts';
+import type { Guarantee } from '../router/match.ts';
+import { isBridging } from '../router/match.ts';
 import type { TopicConfig } from '../topic-config.ts';
 import type { PublishMessage } from './publish-message.ts';
 import type { PublisherModules } from './publisher.ts';
@@ -17,6 +19,9 @@ interface OpenBatch {
   readonly batch: LogBatch;
   readonly encoder: BatchEncoder;
   subjects: Subject[];
+  /** Subject and guarantee of the last message whose receivers were looked at. */
+  subject: Subject | null;
+  guarantee: Guarantee;
 }
 
 /** The open batches of one shard on this broker: one that will be stored, and one that is only routed. */
@@ -55,7 +60,7 @@ export class ShardPublisher {
     }
     open.subjects.push(subject);
     if (message.retain || message.tokenProducer >= 0) this.#note(open, message);
-    if (open.batch.unwantedEpoch >= 0) this.#want(open.batch, subject);
+    if (subject !== open.subject || message.guarantee !== open.guarantee) this.#want(open, message);
     return open.batch;
   }
 
@@ -112,14 +117,24 @@ export class ShardPublisher {
 
   #newBatch(encoder: BatchEncoder): OpenBatch {
     const batch = new LogBatch(true);
-    batch.unwantedEpoch = this.#modules.router.epoch;
-    return { batch, encoder, subjects: [] };
+    batch.nothingAppendedEpoch = this.#modules.router.epoch;
+    batch.nothingCommittedEpoch = this.#modules.router.epoch;
+    return { batch, encoder, subjects: [], subject: null, guarantee: 0 };
   }
 
-  /** Notes that somebody may want the batch, so that the router looks at its records. */
-  #want(batch: LogBatch, subject: Subject): void {
-    if (batch.unwantedEpoch !== this.#modules.router.epoch) batch.unwantedEpoch = -1;
-    else if (this.#modules.router.match(subject).guaranteeMax >= 0) batch.unwantedEpoch = -1;
+  /**
+   * Notes on which of its two ways something of the batch may go to somebody, so that it is decoded there
+   * (docs/semantics.md 3.1). Once the subscriptions have changed the notes say nothing.
+   */
+  #want(open: OpenBatch, { subject, guarantee }: PublishMessage): void {
+    const { batch } = open;
+    open.subject = subject;
+    open.guarantee = guarantee;
+    if (batch.nothingAppendedEpoch < 0 && batch.nothingCommittedEpoch < 0) return;
+    const match = this.#modules.router.match(subject);
+    if (match.guaranteeMax < 0) return;
+    if (guarantee === 0 || match.guaranteeMin === 0) batch.nothingAppendedEpoch = -1;
+    if ((guarantee > 0 && match.guaranteeMax > 0) || isBridging(match)) batch.nothingCommittedEpoch = -1;
   }
 
   #note(open: OpenBatch, message: PublishMessage): void {

@@ -78,8 +78,10 @@ export class FilterEntry {
 /** A match of these subscriptions, which it keeps. */
 export function matchOf(subscriptions: readonly Subscription[]): Match {
   let guaranteeMax: Guarantee | -1 = -1;
+  let guaranteeMin: Guarantee | 3 = 3;
   for (const { guarantee } of subscriptions) {
     if (guarantee > guaranteeMax) guaranteeMax = guarantee;
+    if (guarantee < guaranteeMin) guaranteeMin = guarantee;
   }
-  return { subscriptions, guaranteeMax, plan: null };
+  return { subscriptions, guaranteeMax, guaranteeMin, plan: null };
 }

@@ -25,9 +25,17 @@ export interface Match {
   readonly subscriptions: readonly Subscription[];
   /** Highest guarantee among them, -1 when there are none. */
   readonly guaranteeMax: Guarantee | -1;
+  /** Lowest guarantee among them, 3 when there are none. */
+  readonly guaranteeMin: Guarantee | 3;
   /** What the adapter derived from this match; dropped with it. */
   plan: unknown;
 }
 
 /** The match of a subject that nobody wants. */
-export const noMatch: Match = { subscriptions: [], guaranteeMax: -1, plan: null };
+export const noMatch: Match = { subscriptions: [], guaranteeMax: -1, guaranteeMin: 3, plan: null };
+
+/** Whether a subscription of the match may still be bridging. */
+export function isBridging(match: Match): boolean {
+  for (const subscription of match.subscriptions) if (subscription.bridging !== null) return true;
+  return false;
+}

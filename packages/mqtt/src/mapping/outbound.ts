@@ -73,6 +73,10 @@ export class OutboundMessage implements PropertySource {
   readonly #block = new PropertyBlock();
   readonly #templates = new TemplateCache();
   readonly #topicNames = new WeakMap<Subject, Buffer>();
+  /** Where the headers that were decoded last stand, if they hold nothing but `mq`: those behind are often the same. */
+  #plain: Buffer = nothing;
+  #plainStart = 0;
+  #plainEnd = 0;
   #hasProperties = false;
   #blockEncoded = false;
   #nullValue = false;
@@ -222,13 +226,35 @@ export class OutboundMessage implements PropertySource {
     return name;
   }
 
-  /** One pass over the headers for what all receivers need to know. */
+  /** What all receivers need to know of the headers. */
   #decode(trusted: boolean): void {
+    this.#templates.clear();
+    this.#blockEncoded = false;
+    const mq = this.#mq;
+    const others = trusted && this.#isPlain() ? 0 : this.#decodeHeaders(trusted);
+    this.guarantee = mq.guarantee;
+    this.retain = mq.retain && !this.#nullValue;
+    this.#hasProperties = others > 0 || mq.textPayload || mq.bytesPayload || this.hiddenKey !== null;
+  }
+
+  /** Whether the headers are like those of `#plain`, in the same batch: the bytes of another may be others' by now. */
+  #isPlain(): boolean {
+    const { headers } = this;
+    if (headers !== this.#plain) return false;
+    const end = this.#plainEnd | 0;
+    const shift = (this.headersStart - this.#plainStart) | 0;
+    if (this.headersEnd - end !== shift) return false;
+    for (let at = this.#plainStart | 0; at < end; at = (at + 1) | 0) {
+      if (headers[at] !== headers[(at + shift) | 0]) return false;
+    }
+    return true;
+  }
+
+  /** One pass over the headers; returns how many there are beside `mq`. */
+  #decodeHeaders(trusted: boolean): number {
     const mq = this.#mq;
     const { headers } = this;
     mq.clear();
-    this.#templates.clear();
-    this.#blockEncoded = false;
     this.expiresAt = -1;
     let others = 0;
     let mqSeen = !trusted;
@@ -243,9 +269,11 @@ export class OutboundMessage implements PropertySource {
         this.expiresAt = parseExpiresAt(headers, cursor.valueStart, cursor.valueEnd);
       }
     }
-    this.guarantee = mq.guarantee;
-    this.retain = mq.retain && !this.#nullValue;
-    this.#hasProperties = others > 0 || mq.textPayload || mq.bytesPayload || this.hiddenKey !== null;
+    const plain = trusted && others === 0;
+    this.#plain = plain ? headers : nothing;
+    this.#plainStart = plain ? this.headersStart : 0;
+    this.#plainEnd = plain ? this.headersEnd : 0;
+    return others;
   }
 
   /** Encodes the record's properties if a receiver of this version gets them and nobody before it did. */
