@@ -22,7 +22,7 @@ export interface IndexLoaderOptions {
 
 /**
  * Indexes and filters of sealed segments: read from their footers, or by a scan where that is damaged, and kept least
- * recently used first out. An open segment's index is always in memory and not counted.
+ * recently used first out, those that are being read excepted. An open segment's index is always in memory and not counted.
  */
 export class IndexLoader {
   readonly #files: SegmentFiles;
@@ -39,6 +39,19 @@ export class IndexLoader {
     this.#limits = options.limits;
     this.#counters = options.counters;
     this.#logger = options.logger;
+  }
+
+  /**
+   * A read begins: an index that is loaded from now on stays until `release`. Readers that took each other's away would load
+   * them again for ever.
+   */
+  hold(segment: Segment): void {
+    segment.readers++;
+  }
+
+  release(segment: Segment): void {
+    segment.readers--;
+    this.#bound();
   }
 
   /** Makes `segment.index` present. */
@@ -104,9 +117,14 @@ export class IndexLoader {
     this.#counters.indexCacheBytes += bytes - (this.#cached.get(segment) ?? 0);
     this.#cached.delete(segment);
     this.#cached.set(segment, bytes);
+    this.#bound();
+  }
+
+  /** The newest is kept whatever its size. */
+  #bound(): void {
     for (const oldest of this.#cached.keys()) {
-      if (this.#counters.indexCacheBytes <= this.#limits.indexCacheBytes || oldest === segment) break;
-      this.drop(oldest);
+      if (this.#counters.indexCacheBytes <= this.#limits.indexCacheBytes || this.#cached.size === 1) break;
+      if (oldest.readers === 0) this.drop(oldest);
     }
   }
 

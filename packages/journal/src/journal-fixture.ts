@@ -1,5 +1,5 @@
 import type { Disk, JournalUuid, NodeId, SegmentId, ShardId } from '@robustmq/core';
-import type { Clock, Random } from '@robustmq/core';
+import type { Clock, Logger, Random } from '@robustmq/core';
 import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
 import type { Metadata, MetadataImage, MetadataUpdate, SegmentRecord, ShardRecord } from '@robustmq/kernel';
 import type { JournalLimits } from './limits.ts';
@@ -82,6 +82,7 @@ export interface TestJournalOptions {
   readonly clock?: Clock;
   readonly random?: Random;
   readonly limits?: Partial<JournalLimits>;
+  readonly logger?: Logger;
   readonly onFatal?: (error: Error) => void;
 }
 
@@ -99,6 +100,13 @@ export const testLimits: Partial<JournalLimits> = {
   scrubBytesPerSecond: 0,
 };
 
+/** Keeps the messages of warnings and errors: what whoever runs the journal is told. */
+export function recordingLogger(told: string[]): Logger {
+  const tell = (_fields: object, message: string): void => void told.push(message);
+  const logger: Logger = { ...silentLogger, warn: tell, error: tell, child: () => logger };
+  return logger;
+}
+
 export function makeJournal(options: TestJournalOptions): LocalJournal {
   return new LocalJournal({
     disk: options.disk,
@@ -108,7 +116,7 @@ export function makeJournal(options: TestJournalOptions): LocalJournal {
     metadata: options.metadata ?? new FakeMetadata(),
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
-    logger: silentLogger,
+    logger: options.logger ?? silentLogger,
     limits: { ...testLimits, ...options.limits },
     onFatal:
       options.onFatal ??

@@ -76,11 +76,14 @@ export class Reader {
   async read(request: ReadRequest): Promise<ReadAnswer> {
     const segment = this.#segment(request);
     const plan = new ReadPlan(request, segment, this.#blocks);
+    this.#indexes.hold(segment);
     try {
       return await this.#read(segment, plan);
     } catch (error) {
       plan.abandon();
       throw error;
+    } finally {
+      this.#indexes.release(segment);
     }
   }
 
@@ -110,13 +113,21 @@ export class Reader {
 
   async seekTimestamp(request: TimestampRequest): Promise<Offset | null> {
     const segment = this.#segment(request);
+    if (segment.end.maxTimestamp < request.timestamp) return null;
+    this.#indexes.hold(segment);
+    try {
+      return await this.#seek(segment, request);
+    } finally {
+      this.#indexes.release(segment);
+    }
+  }
+
+  async #seek(segment: Segment, request: TimestampRequest): Promise<Offset | null> {
     const { timestamp } = request;
-    if (segment.end.maxTimestamp < timestamp) return null;
     for (;;) {
       if (segment.phase === 'deleted') throw segmentUnknown(request);
       const { index } = segment;
       if (index === null) {
-        // It may be dropped again before we go on.
         await this.#indexes.load(segment);
         continue;
       }

@@ -27,8 +27,7 @@ interface Rig {
   readonly log: TestLog;
 }
 
-async function rig(limits: Partial<JournalLimits> = small): Promise<Rig> {
-  const disk = new SimDisk();
+async function rig(limits: Partial<JournalLimits> = small, disk = new SimDisk()): Promise<Rig> {
   const clock = new SimClock();
   const metadata = new FakeMetadata();
   const journal = await startJournal({ disk, clock, metadata, limits });
@@ -154,6 +153,33 @@ describe('storage 3.4: reads find every entry wherever it lies', () => {
     expect((await answer).entries.map((entry) => entry.baseOffset)).toEqual([0]);
     expect(journal.counters.rotEntries).toBe(0);
   });
+
+  it.each([2, 3, 4, 5, 6])(
+    '%i readers in step do not take each other the index away for ever',
+    async (count) => {
+      // Loading again and again would take turns of no event loop, which no timeout ends.
+      let readsLeft = Number.POSITIVE_INFINITY;
+      const fault = (op: SimOp) =>
+        op.kind === 'pread' && --readsLeft < 0 ? ('DISK_IO' as const) : undefined;
+      const of = await rig({ ...small, indexCacheBytes: 1 }, new SimDisk({ fault }));
+      const logs = upTo(count).map((id) => new TestLog(shard, id + 1));
+      for (const log of logs) await append({ ...of, log }, ['a', 'b', 'c', 'd']);
+      of.metadata.set(
+        shard,
+        logs.map((log) => ({ id: log.segment, state: 'sealed' as const, endEntry: 3, endOffset: 4 })),
+      );
+      await of.clock.advance(50);
+      readsLeft = 200;
+      const filter = filterFor('a');
+      for (const range of [{}, { filter }]) {
+        const answers = await Promise.all(logs.map((log) => read({ ...of, log }, { offset: 0, ...range })));
+        for (const { entries } of answers) expect(entries[0]?.baseOffset).toBe(0);
+      }
+      const seek = ({ segment }: TestLog): Promise<Offset | null> =>
+        of.journal.seekTimestamp({ shard, segment, timestamp: 1002 });
+      expect(await Promise.all(logs.map(seek))).toEqual(logs.map(() => 2));
+    },
+  );
 
   it('many readers of many segments get on with caches that hold one block and one index', async () => {
     const of = await rig({ ...small, indexCacheBytes: 1, openFiles: 2 });

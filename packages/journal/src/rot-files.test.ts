@@ -7,7 +7,7 @@ import { entryHeaderBytes } from '@robustmq/kernel';
 import { AppendRecorder, TestLog } from '@robustmq/kernel/conformance';
 import { SimClock, SimDisk, SimRandom } from '@robustmq/sim';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { FakeMetadata, startJournal, testUuid } from './journal-fixture.ts';
+import { FakeMetadata, recordingLogger, startJournal, testUuid } from './journal-fixture.ts';
 import type { JournalLimits } from './limits.ts';
 import type { LocalJournal } from './local-journal.ts';
 
@@ -51,6 +51,16 @@ const young = new TestLog(2 as ShardId, 3);
  */
 const last = new TestLog(3 as ShardId, 4);
 const sealedPath = 'segments/1-1.seg';
+const logTold = ['the write-ahead log is damaged', 'acknowledged entries are lost'];
+const checkpointTold = 'a checkpoint of the write-ahead log is damaged';
+const segmentTold = [
+  'stored entries are damaged',
+  'the index of a segment is made again',
+  'the filters of a segment are damaged',
+];
+const foldTold = ['a fold checkpoint is damaged and not used'];
+/** Every block may have what it looks for, so all filters are asked. */
+const filter = [new Uint32Array(0)];
 const metadata = new FakeMetadata();
 const state = Buffer.alloc(400, 5);
 /** Path below the journal's folder -> content. */
@@ -121,7 +131,8 @@ async function missingFrom(
   const found = new Set<number>();
   const lost: { from: Offset; to: Offset }[] = [{ from: end, to: lostTo }];
   for (let offset = base; offset < end; ) {
-    const request = { shard: log.shard, segment: log.segment, offset, limit: end, maxBytes: 1 << 20 };
+    const { shard, segment } = log;
+    const request = { shard, segment, offset, limit: end, maxBytes: 1 << 20, filter };
     try {
       const answer = journal.readCached(request) ?? (await journal.read(request));
       for (const { baseOffset, payload } of answer.entries) {
@@ -156,13 +167,23 @@ interface Loss {
   readonly status: string;
 }
 
-type Losses = ReadonlyMap<TestLog, Loss>;
+/** What a start on the files finds. */
+interface Found {
+  readonly losses: ReadonlyMap<TestLog, Loss>;
+  /** Whether the fold's state is what was saved; else there is none. */
+  readonly fold: boolean;
+  /** Messages of the warnings and errors in its log. */
+  readonly told: readonly string[];
+}
 
 /** Starts on the files and reads everything: what is served is as it was written, what is missing is reported. */
-async function losses(disk: Disk, folder: string): Promise<Losses> {
+async function startAndRead(disk: Disk, folder: string): Promise<Found> {
+  const told: string[] = [];
   const clock = new SimClock();
   const random = new SimRandom(3);
-  const journal = await startJournal({ disk, folder, clock, metadata, random, limits: inLogOnly });
+  const logger = recordingLogger(told);
+  const limits = inLogOnly;
+  const journal = await startJournal({ disk, folder, clock, metadata, random, logger, limits });
   const fold = await journal.loadCheckpoint(sealed.shard);
   if (fold !== null) expect(fold).toMatchObject({ coveredTo: 5, state });
   const epoch = 2 as Epoch;
@@ -170,15 +191,15 @@ async function losses(disk: Disk, folder: string): Promise<Losses> {
   const answers = await journal.fence(
     opened.map((log) => ({ shard: log.shard, segment: log.segment, epoch })),
   );
-  const found = new Map<TestLog, Loss>();
-  found.set(sealed, { missing: await missingFrom(journal, sealed, sealed.next, 0), status: 'ok' });
+  const losses = new Map<TestLog, Loss>();
+  losses.set(sealed, { missing: await missingFrom(journal, sealed, sealed.next, 0), status: 'ok' });
   for (const [at, log] of opened.entries()) {
     const { status, endOffset, lostTo } = answers[at]!;
     if (endOffset < log.next) expect(status).toBe('lost');
-    found.set(log, { missing: await missingFrom(journal, log, endOffset, lostTo), status });
+    losses.set(log, { missing: await missingFrom(journal, log, endOffset, lostTo), status });
   }
   await journal.stop();
-  return found;
+  return { losses, fold: fold !== null, told };
 }
 
 /**
@@ -187,28 +208,48 @@ async function losses(disk: Disk, folder: string): Promise<Losses> {
  * frame was hit. Everything in earlier frames, of other shards, and in segments is served, and so is all of it when a
  * checkpoint was hit. Only the end of a shard that has nothing behind a frame that nobody can read is called uncertain.
  */
-function expectNoMore(found: Losses, path: string, at: number): void {
-  const all = [...found.values()].flatMap(({ missing }) => missing);
+function expectNoMore({ losses }: Found, path: string, at: number): void {
+  const all = [...losses.values()].flatMap(({ missing }) => missing);
   if (!path.startsWith('wal/')) {
     expect(all.length).toBeLessThanOrEqual(path.startsWith('segments/') ? 1 : 0);
     if (path === sealedPath && at < sealed.bytes) expect(all.length, 'the entry that was hit').toBe(1);
-    for (const { status } of found.values()) expect(status).toBe('ok');
+    for (const { status } of losses.values()) expect(status).toBe('ok');
     return;
   }
   if (isPadding(path, at)) {
     expect(all, 'nothing was hit').toEqual([]);
-    for (const { status } of found.values()) expect(status).toBe('ok');
+    for (const { status } of losses.values()) expect(status).toBe('ok');
     return;
   }
   const hit = places.find(({ file, from, to }) => file === path && from - frameHeadBytes <= at && at < to);
   const readable = hit === undefined || at >= hit.from;
-  for (const [log, { missing, status }] of found) {
+  for (const [log, { missing, status }] of losses) {
     const own = places.filter((place) => place.log === log);
     const gone = hit?.log === log ? own.filter(({ entry }) => entry >= hit.entry) : [];
     expect(missing, `what is gone of shard ${log.shard}`).toEqual(gone.map(({ entry }) => entry));
     const whole = log === sealed || readable || own.some(({ from }) => from > hit.to);
     expect(status, `shard ${log.shard}`).toBe(gone.length === 0 && whole ? 'ok' : 'lost');
   }
+}
+
+/**
+ * What one flipped bit is told by: of a fold or a segment whatever it hit, of the log what it cost, or the checkpoint that was
+ * newer than the one that is left. What lies between the frames is not told of.
+ */
+function expectTold({ losses, fold, told }: Found, path: string, at: number): void {
+  const kinds = new Set(told);
+  expect(fold, 'the state of the fold').toBe(!path.startsWith('folds/'));
+  if (path.startsWith('folds/')) expect([...kinds]).toEqual(foldTold);
+  else if (path.startsWith('segments/')) {
+    expect(kinds.size).toBeGreaterThan(0);
+    expect(segmentTold).toEqual(expect.arrayContaining([...kinds]));
+  } else if (isPadding(path, at)) expect(told).toEqual([]);
+  else if (told.includes(checkpointTold)) {
+    expect([...kinds]).toEqual([checkpointTold]);
+    expect([...losses.values()].flatMap(({ missing }) => missing)).toEqual([]);
+  } else if ([...losses.values()].some(({ status }) => status === 'lost'))
+    expect([...kinds]).toEqual(logTold);
+  else expect(logTold).toEqual(expect.arrayContaining([...kinds]));
 }
 
 /** Whether a byte of a file of the log is behind the end of its frame, or in a page that never had one. */
@@ -238,7 +279,7 @@ function* positionsIn(path: string, image: Buffer, step: number): Generator<numb
 /** Flips a bit in many bytes of all files, one at a time; how often that cost something, and how often nothing. */
 async function flipEverywhere(
   step: number,
-  startWith: (path: string, bytes: Buffer) => Promise<Losses>,
+  startWith: (path: string, bytes: Buffer) => Promise<Found>,
 ): Promise<{ costly: number; harmless: number }> {
   const sums = { costly: 0, harmless: 0 };
   for (const [path, image] of images) {
@@ -249,7 +290,8 @@ async function flipEverywhere(
       try {
         const found = await startWith(path, bytes);
         expectNoMore(found, path, at);
-        if ([...found.values()].some(({ missing }) => missing.length > 0)) sums.costly++;
+        expectTold(found, path, at);
+        if ([...found.losses.values()].some(({ missing }) => missing.length > 0)) sums.costly++;
         else sums.harmless++;
       } catch (error) {
         throw new Error(`${path}, byte ${at}: ${(error as Error).message}`, { cause: error });
@@ -259,26 +301,45 @@ async function flipEverywhere(
   return sums;
 }
 
+/** Starts on all files with this one as given, on a disk of its own. */
+async function startSimulated(path: string, bytes: Buffer): Promise<Found> {
+  const disk = new SimDisk();
+  for (const folder of ['wal', 'segments', 'folds']) await disk.mkdir(`/journal/${folder}`);
+  for (const [name, image] of images) {
+    const file = await disk.open('wal', `/journal/${name}`, { create: true });
+    await file.pwrite('wal', name === path ? bytes : image, 0);
+    await file.sync('wal');
+  }
+  return startAndRead(disk, '/journal');
+}
+
 beforeAll(write, timeoutMs);
 
 describe('storage 4.5: one bit flipped anywhere in a journal’s files is reported, the entry refused, the rest served', () => {
   it(
     'on the simulated disk',
     async () => {
-      const { costly, harmless } = await flipEverywhere(Math.ceil(stride / 4), async (path, bytes) => {
-        const disk = new SimDisk();
-        for (const folder of ['wal', 'segments', 'folds']) await disk.mkdir(`/journal/${folder}`);
-        for (const [name, image] of images) {
-          const file = await disk.open('wal', `/journal/${name}`, { create: true });
-          await file.pwrite('wal', name === path ? bytes : image, 0);
-          await file.sync('wal');
-        }
-        return losses(disk, '/journal');
-      });
+      const { costly, harmless } = await flipEverywhere(Math.ceil(stride / 4), startSimulated);
       expect(Math.min(costly, harmless)).toBeGreaterThan(10);
     },
     timeoutMs,
   );
+
+  it('in the newest checkpoint of the log: an older one is taken', async () => {
+    const logs = [...images].filter(([path]) => path.startsWith('wal/'));
+    const hits = await Promise.all(
+      logs.map(async ([path, image]) => {
+        const bytes = Buffer.from(image);
+        // Behind the table of the first frame, which is a checkpoint.
+        const at = frameHeadBytes + 40;
+        bytes[at] = bytes[at]! ^ 1;
+        const found = await startSimulated(path, bytes);
+        expectTold(found, path, at);
+        return found.told.filter((message) => message === checkpointTold).length;
+      }),
+    );
+    expect(hits.reduce((sum, hit) => sum + hit)).toBe(1);
+  });
 
   describe('on real files', () => {
     let root: string;
@@ -303,7 +364,7 @@ describe('storage 4.5: one bit flipped anywhere in a journal’s files is report
           cpSync(join(root, 'whole'), folder, { recursive: true });
           writeFileSync(join(folder, path), bytes);
           expect(readFileSync(join(folder, path)).equals(images.get(path)!)).toBe(false);
-          return losses(disk, folder);
+          return startAndRead(disk, folder);
         });
         expect(Math.min(costly, harmless)).toBeGreaterThan(2);
       },

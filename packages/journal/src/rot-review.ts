@@ -45,9 +45,12 @@ export interface RotReviewOptions {
  */
 export async function reviewRot(reports: readonly RotReport[], options: RotReviewOptions): Promise<void> {
   for (const report of reports) {
-    if (report.kind === 'checkpoint') continue;
-    const explained = await attribute(report, options);
     const { bad: _, ...figures } = report;
+    if (report.kind === 'checkpoint') {
+      options.logger.error(figures, 'a checkpoint of the write-ahead log is damaged');
+      continue;
+    }
+    const explained = await attribute(report, options);
     options.logger.error({ ...figures, explained }, 'the write-ahead log is damaged');
     if (report.badItems !== null && explained >= report.badItems) continue;
     for (const { shard, record } of options.openRecords()) create(shard, record, options.store);

@@ -5,7 +5,7 @@ import { SimClock, SimDisk } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
 import { AppendRecorder, TestLog } from '@robustmq/kernel/conformance';
 import { parseBlock } from './block-parser.ts';
-import { FakeMetadata, startJournal } from './journal-fixture.ts';
+import { FakeMetadata, recordingLogger, startJournal } from './journal-fixture.ts';
 import type { JournalLimits } from './limits.ts';
 import type { LocalJournal } from './local-journal.ts';
 
@@ -442,6 +442,30 @@ describe('storage 3.5: what is stored is checked in the background', () => {
     await pass(of, 10);
     expect(counters.scrubDamagedSegments).toBe(2);
     await of.journal.stop();
+  });
+
+  it('one that metadata does not list is on its way out, and may be cut already', async () => {
+    const of = await rig(slow);
+    const [first, second] = await sealed(of, [1, 2]);
+    await of.journal.stop();
+    of.disk.poke('/journal/segments/7-2.seg', 0, Buffer.alloc(4000));
+    const metadata = new FakeMetadata();
+    const state = 'sealed' as const;
+    const { segment: id, crc: chainCrc } = first!;
+    metadata.set(shard, [{ id, state, endEntry: count - 1, endOffset: second!.next, chainCrc }]);
+    const told: string[] = [];
+    const options = {
+      disk: of.disk,
+      clock: of.clock,
+      metadata,
+      limits: { ...slow, orphanGraceMs: day * 1000 },
+    };
+    const journal = await startJournal({ ...options, logger: recordingLogger(told) });
+    const bytes = journal.usage().shards.get(shard)!;
+    await pass({ ...of, journal }, 10);
+    expect([journal.counters.scrubbedBytes, journal.counters.scrubDamagedSegments]).toEqual([bytes / 2, 0]);
+    expect(told).toEqual([]);
+    await journal.stop();
   });
 
   it('not at all at rate 0', async () => {

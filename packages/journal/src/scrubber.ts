@@ -92,13 +92,13 @@ export class Scrubber {
     const now = clock.monotonic();
     if (this.#pass.length === 0 && now >= this.#passAt) {
       this.#passAt = now + passMs;
-      const sealed = [...store.segments()].filter(isSealed);
+      const sealed = [...store.segments()].filter(isServed);
       const first = sealed.length === 0 ? 0 : random.u32() % sealed.length;
       // The last of the list is the next one.
       this.#pass = [...sealed.slice(first), ...sealed.slice(0, first)].reverse();
     }
     for (let next = this.#pass.pop(); next !== undefined; next = this.#pass.pop()) {
-      if (!isSealed(next)) continue;
+      if (!isServed(next)) continue;
       this.#segment = next;
       this.#at = { position: 0, offset: next.baseOffset, entryId: 0, crc: 0 };
       return next;
@@ -138,6 +138,10 @@ export class Scrubber {
   }
 }
 
-function isSealed(segment: Segment): boolean {
-  return segment.phase === 'sealed' && !segment.memory && segment.stored.bytes > 0;
+/**
+ * Whether it is whole and anybody may read it: one that metadata does not list was on its way out when the process died, and
+ * its file may be cut already.
+ */
+function isServed(segment: Segment): boolean {
+  return segment.phase === 'sealed' && segment.listed && !segment.memory && segment.stored.bytes > 0;
 }

@@ -69,6 +69,8 @@ export class Segment {
   readonly blocks = new Map<number, CachedBlock>();
   readonly loading = new Map<number, BlockLoad>();
   handle: SegmentHandle | null = null;
+  /** Reads under way, which need the index: it stays until they have ended. */
+  readers = 0;
   /** Fields of whoever walks the segments: acknowledgement, sweeping. */
   ackRound = 0;
   queuedLarge = false;
