@@ -134,8 +134,13 @@ export class KafkaPublisher implements Publisher {
       const messages = numbers.map((number) => ({ key: this.#key, value: String(number) }));
       this.inFlight = numbers.length;
       try {
-        await this.#producer.send({ topic: ledger, acks: -1, messages });
-        for (const number of numbers) this.#history.acknowledge(this.subject, number);
+        // One key, so one partition and one batch, whose records have the offsets from the answered one on.
+        const [answer] = await this.#producer.send({ topic: ledger, acks: -1, messages });
+        const shard = answer!.partition;
+        const base = Number(answer!.baseOffset);
+        numbers.forEach((number, index) => {
+          this.#history.acknowledge(this.subject, number, { shard, offset: base + index });
+        });
         this.inFlight = 0;
       } catch (error) {
         this.errors.push(`${this.subject} ${numbers[0]}: ${String(error)}`);

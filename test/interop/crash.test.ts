@@ -8,6 +8,7 @@ import type { Publisher } from './crash-clients.ts';
 import { KafkaPublisher, kafkaOf, MqttPublisher, MqttReader, openGroup } from './crash-clients.ts';
 import { recordLog } from './crash-log.ts';
 import { GroupOffsets } from './crash-offsets.ts';
+import { Places } from './crash-places.ts';
 import { RetainedStates } from './crash-retained.ts';
 import { Sessions } from './crash-sessions.ts';
 import { Wills } from './crash-wills.ts';
@@ -61,6 +62,7 @@ describe(`kill -9 under load of both protocols, while it starts, and at its firs
         new RetainedStates(server),
         new Sessions(server),
         await GroupOffsets.open(server, 'ledger'),
+        new Places(server, history),
       ];
       const inFlight = { toServer: 0, toReaders: 0 };
       const staying = readers.filter((reader) => reader !== commuter);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Promised } from './history.ts';
-import { History } from './history.ts';
+import { History, misplaced } from './history.ts';
 
 interface Run {
   readonly publisher?: Promised;
@@ -88,6 +88,51 @@ describe('a history', () => {
       'log: s lies in shards 0, 1',
       'log: s has two records at one offset',
     ]);
+  });
+
+  describe('of acknowledgements that say where a number lies', () => {
+    const problemsWith = (...stored: readonly (readonly [number: number, offset: number])[]): string[] => {
+      const history = new History();
+      history.publisher('s', 'at-least-once');
+      for (const offset of [10, 11, 12]) {
+        history.acknowledge('s', history.send('s'), { shard: 1, offset });
+      }
+      for (const [number, offset] of stored) history.store('s', number, { shard: 1, offset });
+      return history.problems();
+    };
+
+    it('is well when each lies there, and again elsewhere', () => {
+      expect(problemsWith([0, 10], [1, 11], [2, 12])).toEqual([]);
+      expect(problemsWith([0, 10], [1, 11], [2, 12], [0, 20])).toEqual([]);
+    });
+
+    it('tells which lie elsewhere, though all are there and in order', () => {
+      const moved = (...places: readonly string[]): string[] =>
+        places.map((place) => `log: s ${place} was acknowledged or read and is not there`);
+      expect(problemsWith([0, 10], [1, 11], [2, 13])).toEqual(moved('2 at 1/12'));
+      expect(problemsWith([0, 11], [1, 12], [2, 13])).toEqual(moved('0 at 1/10', '1 at 1/11', '2 at 1/12'));
+    });
+
+    it('tells that of another shard', () => {
+      const history = new History();
+      history.publisher('s', 'at-least-once');
+      history.acknowledge('s', history.send('s'), { shard: 1, offset: 0 });
+      history.store('s', 0, { shard: 0, offset: 0 });
+      expect(history.problems()).toEqual(['log: s 0 at 1/0 was acknowledged or read and is not there']);
+    });
+
+    it('compares with what one look at the log found', () => {
+      const history = new History();
+      history.publisher('s', 'at-least-once');
+      history.acknowledge('s', history.send('s'));
+      history.acknowledge('s', history.send('s'), { shard: 0, offset: 7 });
+      const known = history.placed();
+      expect(known).toEqual([{ subject: 's', number: 1, place: { shard: 0, offset: 7 } }]);
+      expect(misplaced(known, known)).toEqual([]);
+      const moved = [{ subject: 's', number: 1, place: { shard: 0, offset: 8 } }];
+      expect(misplaced(known, moved)).toHaveLength(1);
+      expect(misplaced(known, [{ ...known[0]!, subject: 't' }])).toHaveLength(1);
+    });
   });
 
   it('knows when a reader has all that was acknowledged', () => {

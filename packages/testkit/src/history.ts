@@ -7,10 +7,19 @@ export interface LogPlace {
   readonly offset: number;
 }
 
+/** A number of a subject, and where it lies. */
+export interface PlacedNumber {
+  readonly subject: string;
+  readonly number: number;
+  readonly place: LogPlace;
+}
+
 interface Subject {
   readonly promised: Promised;
   sent: number;
   readonly acknowledged: Set<number>;
+  /** Acknowledged numbers whose acknowledgement said where they lie. */
+  readonly placed: PlacedNumber[];
   readonly stored: { readonly number: number; readonly place: LogPlace }[];
 }
 
@@ -35,7 +44,7 @@ export class History {
 
   /** Names a subject and what its publisher was promised. */
   publisher(subject: string, promised: Promised): void {
-    this.#subjects.set(subject, { promised, sent: 0, acknowledged: new Set(), stored: [] });
+    this.#subjects.set(subject, { promised, sent: 0, acknowledged: new Set(), placed: [], stored: [] });
   }
 
   /** Names a reader that subscribed to every subject before the first message. */
@@ -48,8 +57,16 @@ export class History {
     return this.#subject(subject).sent++;
   }
 
-  acknowledge(subject: string, number: number): void {
-    this.#subject(subject).acknowledged.add(number);
+  /** With the place that the acknowledgement names, if it names one: there the number has to be for ever. */
+  acknowledge(subject: string, number: number, place?: LogPlace): void {
+    const { acknowledged, placed } = this.#subject(subject);
+    acknowledged.add(number);
+    if (place !== undefined) placed.push({ subject, number, place });
+  }
+
+  /** Numbers whose acknowledgement said where they lie, of all subjects, as of now. */
+  placed(): PlacedNumber[] {
+    return [...this.#subjects.values()].flatMap(({ placed }) => placed);
   }
 
   give(reader: string, subject: string, number: number): void {
@@ -131,7 +148,27 @@ export class History {
   }
 }
 
-function logProblems(name: string, { promised, sent, acknowledged, stored }: Subject): string[] {
+/** Which numbers are not where an acknowledgement or an earlier look said, in words, among all that the log holds. */
+export function misplaced(known: readonly PlacedNumber[], stored: readonly PlacedNumber[]): string[] {
+  const found = new Set(stored.map(nameOfPlaced));
+  const moved = new Map<string, PlacedNumber[]>();
+  for (const one of known) {
+    if (found.has(nameOfPlaced(one))) continue;
+    const others = moved.get(one.subject);
+    if (others === undefined) moved.set(one.subject, [one]);
+    else others.push(one);
+  }
+  return [...moved].flatMap(([subject, all]) => {
+    const places = all.map(({ number, place }) => `${number} at ${place.shard}/${place.offset}`);
+    return told(`log: ${subject}`, 'was acknowledged or read and is not there', places);
+  });
+}
+
+function nameOfPlaced({ subject, number, place }: PlacedNumber): string {
+  return `${subject} ${number} ${place.shard}/${place.offset}`;
+}
+
+function logProblems(name: string, { promised, sent, acknowledged, placed, stored }: Subject): string[] {
   const numbers = stored.map(({ number }) => number);
   const places = stored.map(({ place }) => `${place.shard}/${place.offset}`);
   const shards = new Set(stored.map(({ place }) => place.shard));
@@ -145,6 +182,10 @@ function logProblems(name: string, { promised, sent, acknowledged, stored }: Sub
     ),
     ...(shards.size > 1 ? [`${where} lies in shards ${[...shards].join(', ')}`] : []),
     ...(new Set(places).size < places.length ? [`${where} has two records at one offset`] : []),
+    ...misplaced(
+      placed,
+      stored.map((record) => ({ subject: name, ...record })),
+    ),
     ...orderProblems(where, numbers, promised === 'exactly-once'),
   ];
 }
@@ -177,7 +218,7 @@ function strangers({ stored }: Subject, given: readonly number[]): number[] {
   return [...new Set(given)].filter((number) => !known.has(number));
 }
 
-function told(where: string, what: string, numbers: readonly number[]): string[] {
+function told(where: string, what: string, numbers: readonly (number | string)[]): string[] {
   const shown = numbers.slice(0, problemsMax).map((number) => `${where} ${number} ${what}`);
   const rest = numbers.length - shown.length;
   return rest > 0 ? [...shown, `${where}: ${rest} more like that`] : shown;

@@ -226,6 +226,52 @@ describe('every version of', () => {
     },
   );
 
+  it.each(versions(0, 1))(
+    'kafka defect 3: IncrementalAlterConfigs v%i appends to a list and subtracts from it, and from nothing else',
+    async (version) => {
+      const name = `lists-${version}`;
+      await kernel.topics.create(name, 1, new Map([['retention.ms', '5000']]));
+      const send = async (key: string, configOperation: number, value: string) => {
+        const configs = [{ name: key, configOperation, value }];
+        const resources = [{ resourceType: 2, resourceName: name, configs }];
+        const answer = await client.send(incrementalAlterConfigs, version, {
+          resources,
+          validateOnly: false,
+        });
+        return answer.responses[0]!;
+      };
+      const append = (value: string, key = 'cleanup.policy') => send(key, 2, value);
+      const subtract = (value: string, key = 'cleanup.policy') => send(key, 3, value);
+      const described = async (key = 'cleanup.policy') => {
+        const resources = [{ resourceType: 2, resourceName: name, configurationKeys: [key] }];
+        const answer = await client.send(describeConfigs, 4, { resources });
+        return answer.results[0]!.configs[0]!.value;
+      };
+      const refused = { errorCode: errorCodes.INVALID_CONFIG };
+      // What is there stays and is there once, and what comes behind it is checked with it.
+      expect(await append('delete, delete')).toMatchObject({ errorCode: 0 });
+      expect(await described()).toBe('delete');
+      const message = expect.stringContaining('=delete,sharp ');
+      expect(await append('sharp')).toMatchObject({ ...refused, errorMessage: message });
+      // What is not in a list is not missed by it.
+      expect(await subtract('compact')).toMatchObject({ errorCode: 0 });
+      expect(await described()).toBe('delete');
+      // One that takes it leaves an empty list, which is no policy.
+      expect(await subtract('delete')).toMatchObject({
+        ...refused,
+        errorMessage: expect.stringContaining('cleanup.policy= '),
+      });
+      expect(await subtract('compact,delete')).toMatchObject(refused);
+      expect(await described()).toBe('delete');
+      for (const operation of [append, subtract]) {
+        expect(await operation('1', 'retention.ms')).toMatchObject(refused);
+        expect(await operation('5000', 'retention.ms')).toMatchObject(refused);
+        expect(await operation('CreateTime', 'message.timestamp.type')).toMatchObject(refused);
+      }
+      expect(await described('retention.ms')).toBe('5000');
+    },
+  );
+
   it.each(versions(0, 2))('AlterConfigs v%i', async (version) => {
     const name = `replaced-${version}`;
     await kernel.topics.create(name, 1, new Map([['retention.ms', '5000']]));

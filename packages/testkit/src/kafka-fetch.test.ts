@@ -12,6 +12,7 @@ import {
 } from './kafka-fixture.ts';
 import type { KafkaFixture } from './kafka-fixture.ts';
 import { KafkaClient } from './kafka-client.ts';
+import { RecordLog } from './record-log.ts';
 import { waitUntil } from './wait-until.ts';
 
 let kafka: KafkaFixture;
@@ -250,27 +251,45 @@ describe('a long poll', () => {
 
 it('kafka defect 23: offsets are dense and in the order of the appends, over clients and partitions', async () => {
   const topic = await newTopic(2);
-  const answers = await Promise.all(
-    Array.from({ length: 200 }, (_, index) =>
-      (index % 2 === 0 ? kafka.client : other).send(produce, 9, {
-        acks: -1,
-        timeoutMs: 1000,
-        topicData: [
-          {
-            name: topic,
-            partitionData: [0, 1].map((each) => ({ index: each, records: batchOf(['a', 'b', 'c']) })),
-          },
-        ],
-      }),
-    ),
-  );
+  const clients = [kafka.client, other];
+  const values = (call: number, partition: number): string[] =>
+    ['a', 'b', 'c'].map((record) => `${call} ${partition} ${record}`);
+  const send = async (call: number): Promise<readonly number[]> => {
+    const partitionData = [0, 1].map((index) => ({ index, records: batchOf(values(call, index)) }));
+    const answer = await clients[call % 2]!.send(produce, 9, {
+      acks: -1,
+      timeoutMs: 1000,
+      topicData: [{ name: topic, partitionData }],
+    });
+    return answer.responses[0]!.partitionResponses.map(({ baseOffset }) => baseOffset);
+  };
+  // Many at once on each connection; then each behind the answer of the one before, which the other connection got.
+  const together = 200;
+  const bases = await Promise.all(Array.from({ length: together }, (_, call) => send(call)));
+  while (bases.length < together + 20) bases.push(await send(bases.length));
+
+  const log = await RecordLog.connect(kafka.kafka.address().port);
+  const stored = await log.read(topic);
+  log.close();
   for (const partition of [0, 1]) {
-    const given = answers.map((answer) => answer.responses[0]!.partitionResponses[partition]!.baseOffset);
-    expect(given.sort((a, b) => a - b)).toEqual(Array.from({ length: 200 }, (_, index) => index * 3));
-    const stored = (await fetchFrom(kafka.client, topic, 0, { partition })).records;
-    expect(baseOffsets(stored)).toEqual(given);
+    const given = bases.map((base) => base[partition]!);
+    for (const client of [0, 1]) expectAscending(given.filter((_, call) => call % 2 === client));
+    expectAscending(given.slice(together - 1));
+    const ascending = [...given].sort((a, b) => a - b);
+    expect(ascending).toEqual(given.map((_, index) => index * 3));
+    expect(baseOffsets((await fetchFrom(kafka.client, topic, 0, { partition })).records)).toEqual(ascending);
+    const found = stored.filter((record) => record.partition === partition);
+    expect(found.map(({ offset }) => offset)).toEqual(found.map((_, index) => index));
+    for (const [call, base] of given.entries()) {
+      const read = found.slice(base, base + 3).map(({ value }) => String(value));
+      expect(read).toEqual(values(call, partition));
+    }
   }
 });
+
+function expectAscending(offsets: readonly number[]): void {
+  expect(offsets).toEqual([...new Set(offsets)].sort((a, b) => a - b));
+}
 
 describe('what a fetch sends is lent by the journal', () => {
   const mebibyte = 1024 * 1024;

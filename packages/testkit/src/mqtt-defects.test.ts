@@ -228,13 +228,14 @@ describe('packets that no client should send', () => {
     });
   });
 
-  it('mqtt defect 58: thousands of malformed packets cost only the connections that they come on, and a new client is served at once', async () => {
+  it('mqtt defect 58: ten thousand malformed packets cost only the connections that they come on, and a new client is served at once', async () => {
     const bytes = hex('36 06 0001 61 0001 00');
     const { protocolErrors } = broker.adapter.counters;
     // Both ends of a connection are in this process.
     const many = Math.max(100, Math.min(1500, (openFilesMax() - 500) / 2));
     const served: number[] = [];
-    for (let round = 0; round < 2; round++) {
+    let sent = 0;
+    for (let round = 0; sent < 10_000; round++) {
       const clients: MqttClient[] = [];
       while (clients.length < many) {
         const more = Array.from({ length: 100 }, (_, at) =>
@@ -251,10 +252,11 @@ describe('packets that no client should send', () => {
       expect(await after.receive(1)).toHaveLength(1);
       served.push(performance.now() - from);
       after.drop();
-      expect(broker.adapter.counters.protocolErrors).toBe(protocolErrors + (round + 1) * clients.length);
+      sent += clients.length;
+      expect(broker.adapter.counters.protocolErrors).toBe(protocolErrors + sent);
     }
-    // One busy moment of the machine does not count.
-    expect(Math.min(...served)).toBeLessThan(atOnceMs);
+    // Busy moments of the machine do not count; were it slower with each of them, the last ones would be slow.
+    expect(Math.min(...served.slice(-2))).toBeLessThan(atOnceMs);
   }, 60_000);
 });
 
@@ -399,13 +401,14 @@ it.each([
   ['that take one session over', false],
   ['of a client each', true],
 ])(
-  'mqtt defect 16: two thousand connections %s leave nothing behind',
+  'mqtt defect 16: ten thousand connections %s leave nothing behind',
   async (_name, ofMany) => {
     const clock = new SimClock();
     await using own = await MqttBroker.start({ clock });
     const timers = clock.pending;
     const atOnce = 200;
-    for (let round = 0; round < 10; round++) {
+    const rounds = 50;
+    for (let round = 0; round < rounds; round++) {
       const clients = await Promise.all(Array.from({ length: atOnce }, () => own.open(5)));
       for (const [at, client] of clients.entries()) {
         const clientId = ofMany ? `${round}/${at}` : 'one';
@@ -419,7 +422,7 @@ it.each([
       for (const client of clients) client.drop();
       await waitUntil(() => own.adapter.counters.connections === 0);
     }
-    if (ofMany) expect(own.adapter.sessions.offline).toBe(10 * (atOnce / 2));
+    if (ofMany) expect(own.adapter.sessions.offline).toBe(rounds * (atOnce / 2));
     await clock.advance(120_000);
     expect(own.adapter.sessions).toEqual({ connected: 0, offline: 0 });
     expect(own.kernel.router.subscriptionCount).toBe(0);

@@ -1,7 +1,7 @@
 import { firstFailure, LyingDisk, playSeeds, seedGroups, seedGroupTimeoutMs } from '@robustmq/sim';
 import { describe, expect, it } from 'vitest';
-import type { UnderServer } from './power-cut-broker.ts';
-import type { PowerCutCounts } from './power-cut-game.ts';
+import { trimFirst } from './power-cut-fold.ts';
+import type { Mutation, PowerCutCounts } from './power-cut-game.ts';
 import { PowerCutGame } from './power-cut-game.ts';
 
 type Act = keyof PowerCutCounts;
@@ -16,15 +16,24 @@ const common: readonly Act[] = [
   'trims',
   'created',
   'deleted',
+  'folded',
+  'passes',
 ];
 /** What happens in one game of several. */
-const rare: readonly Act[] = ['undecided', 'repeated', 'retentions', 'lostLazily'];
+const rare: readonly Act[] = [
+  'undecided',
+  'repeated',
+  'retentions',
+  'lostLazily',
+  'passesCut',
+  'passesHalfCopied',
+];
 const gamesForRare = 100;
 
 const counted: PowerCutCounts[] = [];
 
-const play = (seed: number, under?: UnderServer): Promise<PowerCutGame> =>
-  new PowerCutGame(seed, under).play();
+const play = (seed: number, mutation?: Mutation): Promise<PowerCutGame> =>
+  new PowerCutGame(seed, mutation).play();
 
 function expectActs(counts: readonly PowerCutCounts[], acts: readonly Act[]): void {
   for (const act of acts) {
@@ -56,27 +65,28 @@ describe('kernel, journal and metadata on one disk whose power fails, also durin
 });
 
 describe('mutants: a server below which a rule is broken loses the game', () => {
-  it.each<[string, UnderServer, RegExp]>([
-    ['directory not synced', (disk) => new LyingDisk(disk, { directories: true }), /lost|missing/],
+  it.each<[string, Mutation, RegExp]>([
+    ['directory not synced', { under: (disk) => new LyingDisk(disk, { directories: true }) }, /lost|missing/],
     [
       'metadata acknowledged before its log is synced',
-      (disk) => new LyingDisk(disk, { files: (path) => path.startsWith('/data/meta/wal/') }),
-      /committed metadata .* is lost|was acknowledged and is missing/,
+      { under: (disk) => new LyingDisk(disk, { files: (path) => path.startsWith('/data/meta/wal/') }) },
+      /committed metadata .* is lost|damaged metadata log|was acknowledged and is missing/,
     ],
     [
       'records acknowledged before the log is synced',
-      (disk) => new LyingDisk(disk, { files: (path) => path.startsWith('/data/journal/wal/') }),
+      { under: (disk) => new LyingDisk(disk, { files: (path) => path.startsWith('/data/journal/wal/') }) },
       /logged as an error|was acknowledged/,
     ],
     [
       'a file of the log used again before its segments are synced',
-      (disk) => new LyingDisk(disk, { files: (path) => path.endsWith('.seg') }),
+      { under: (disk) => new LyingDisk(disk, { files: (path) => path.endsWith('.seg') }) },
       /damaged|missing/,
     ],
+    ['state trimmed before its copies are durable', { atPass: trimFirst }, /fold: .* was acknowledged/],
   ])(
     'mutant: %s is caught by the game',
-    async (_title, under, symptom) => {
-      const caught = await firstFailure((seed) => play(seed, under));
+    async (_title, mutation, symptom) => {
+      const caught = await firstFailure((seed) => play(seed, mutation));
       expect(caught?.error.message).toMatch(symptom);
     },
     seedGroupTimeoutMs,

@@ -4,6 +4,8 @@ import type { SimClock, SimDisk } from '@robustmq/sim';
 import { settle, SimRandom, traced } from '@robustmq/sim';
 import type { UnderServer } from './power-cut-broker.ts';
 import { Machine, PowerCutBroker } from './power-cut-broker.ts';
+import type { AtPass, FoldCounts, FoldLife } from './power-cut-fold.ts';
+import { PowerCutFold } from './power-cut-fold.ts';
 import type { LaneHooks } from './power-cut-lane.ts';
 import type { TopicKind } from './power-cut-topic.ts';
 import { pick, PowerCutTopic } from './power-cut-topic.ts';
@@ -13,13 +15,16 @@ const topicsMax = 4;
 const names = ['a', 'b', 'c', 'd', 'e'];
 /** A life that has not ended after so many turns has come to a stop somewhere. */
 const turnsMax = 50_000;
+/** A pass of compaction takes few calls of the disk: some cuts are aimed at one, within so many calls. */
+const aimedChance = 0.2;
+const passCalls = 16;
 /** All that is deleted is gone from the disk after this, beyond every grace of the journal. */
 const deletedMs = 6000;
 /** What a client of a topic that is being deleted, or of a server that stops, is told. */
 const fairRefusals = new Set(['TOPIC_NOT_FOUND', 'KERNEL_STOPPING']);
 
 /** What has happened in a game. */
-export interface PowerCutCounts {
+export interface PowerCutCounts extends FoldCounts {
   cuts: number;
   /** Cuts and kills before everything that was there had been opened and read. */
   cutsInRecovery: number;
@@ -40,16 +45,23 @@ export interface PowerCutCounts {
   lostLazily: number;
 }
 
+/** What breaks a rule below the game. */
+export interface Mutation {
+  readonly under?: UnderServer;
+  readonly atPass?: AtPass;
+}
+
 /**
  * A random run of the kernel on journal and metadata, on one disk whose power fails, against a model of its clients. What
- * was acknowledged is there after every cut, in order and at its offset, topics as well as records; and what the two
- * folders hold agrees, so that every start succeeds and every shard opens.
+ * was acknowledged is there after every cut, in order and at its offset, topics as well as records, and the state of a
+ * fold; and what the two folders hold agrees, so that every start succeeds and every shard opens.
  */
 export class PowerCutGame {
   readonly #random: SimRandom;
   readonly #machine: Machine;
   readonly #under: UnderServer;
   #topics: PowerCutTopic[] = [];
+  readonly fold: PowerCutFold;
   #serial = 1;
   readonly #rolled = new Set<number>();
   readonly counts: PowerCutCounts = {
@@ -65,14 +77,19 @@ export class PowerCutGame {
     undecided: 0,
     repeated: 0,
     lostLazily: 0,
+    folded: 0,
+    passes: 0,
+    passesCut: 0,
+    passesHalfCopied: 0,
   };
   /** Of all calls of all disks and of all answers; the same for the same seed. */
   trace = 0;
 
-  constructor(seed: number, under: UnderServer = (disk) => disk) {
+  constructor(seed: number, { under = (disk) => disk, atPass }: Mutation = {}) {
     this.#random = new SimRandom(seed);
     this.#machine = new Machine(seed);
     this.#under = under;
+    this.fold = new PowerCutFold(atPass);
   }
 
   async play(): Promise<this> {
@@ -89,7 +106,8 @@ export class PowerCutGame {
   async #life(cutAt: number | null): Promise<void> {
     const { disk } = this.#machine;
     const kill = this.#random.chance(0.2);
-    const life = new Life(this, { machine: this.#machine, under: this.#under, random: this.#random.fork() });
+    const random = this.#random.fork();
+    const life = new Life(this, { machine: this.#machine, under: this.#under, random, cutAt });
     let survivor: SimDisk | null = null;
     const cut = (): void => {
       if (survivor !== null) return;
@@ -98,11 +116,11 @@ export class PowerCutGame {
     };
     // One microtask later the call is under way, and not complete.
     disk.fault = ({ number }) => {
-      if (number === cutAt) queueMicrotask(cut);
+      if (number === life.cutAt) queueMicrotask(cut);
       return undefined;
     };
     let over = false;
-    life.play(cutAt === null).then(
+    life.play().then(
       () => {
         over = true;
       },
@@ -155,9 +173,10 @@ export class PowerCutGame {
     }
   }
 
-  /** Takes over what the topics have counted. */
+  /** Takes over what the topics and the fold have counted. */
   #sum(): void {
     const { counts } = this;
+    Object.assign(counts, this.fold.counts);
     for (const { kind, trimmed, lost, undecided, producers } of this.#topics) {
       if (kind === 'bounded' && trimmed) counts.retentions++;
       counts.lostLazily += lost;
@@ -167,12 +186,22 @@ export class PowerCutGame {
   }
 }
 
+interface LifeOptions {
+  readonly machine: Machine;
+  readonly under: UnderServer;
+  readonly random: SimRandom;
+  readonly cutAt: number | null;
+}
+
 /** One process of a game. */
 class Life implements LaneHooks {
   readonly #game: PowerCutGame;
+  readonly #machine: Machine;
   readonly #random: SimRandom;
   readonly #broker: PowerCutBroker;
   readonly clock: SimClock;
+  /** Call of the disk at which the power fails; null: the process lives until it has stopped. */
+  cutAt: number | null;
   /** Not everything that was there was opened and read yet. */
   recovering = true;
   dead = false;
@@ -181,12 +210,11 @@ class Life implements LaneHooks {
   /** Tasks that have not ended. */
   #begun = 0;
 
-  constructor(
-    game: PowerCutGame,
-    { machine, under, random }: { machine: Machine; under: UnderServer; random: SimRandom },
-  ) {
+  constructor(game: PowerCutGame, { machine, under, random, cutAt }: LifeOptions) {
     this.#game = game;
+    this.#machine = machine;
     this.#random = random;
+    this.cutAt = cutAt;
     this.clock = machine.clock();
     const { clock } = this;
     const fail = (error: Error): void => this.fail(error);
@@ -220,8 +248,9 @@ class Life implements LaneHooks {
     await this.clock.advance(leap);
   }
 
-  async play(last: boolean): Promise<void> {
+  async play(): Promise<void> {
     const random = this.#random;
+    const last = this.cutAt === null;
     const broker = this.#broker;
     await broker.start();
     broker.metadata.watch((update) => this.#game.watched(update));
@@ -229,6 +258,7 @@ class Life implements LaneHooks {
     this.recovering = false;
     for (let steps = 10 + random.below(90); steps > 0; steps--) {
       this.#act();
+      this.#fold();
       for (let turns = random.below(4); turns > 0; turns--) await this.#breathe();
     }
     if (last) await this.#checkDeleted();
@@ -239,6 +269,7 @@ class Life implements LaneHooks {
     // A shard that is being opened when the journal stops is reported, as if it could not be.
     while (this.#begun > 0) await this.#breathe();
     await broker.stop();
+    this.#game.fold.stopped();
     this.#game.counts.stops++;
   }
 
@@ -251,6 +282,8 @@ class Life implements LaneHooks {
     const known = new Set([kernel.topics.defaultTopic.name, ...live.map(({ name }) => name)]);
     for (const { name } of kernel.topics.list())
       if (!known.has(name)) throw new Error(`nobody created ${name}`);
+    // A server loads its state before it serves.
+    await this.#game.fold.open(this.#foldLife);
     await Promise.all(live.map((topic) => topic.open(kernel)));
     await this.#verify(true);
     for (const topic of live) topic.repeat(this);
@@ -260,6 +293,16 @@ class Life implements LaneHooks {
     for (const topic of this.#game.topics) {
       if (topic.state === 'ready') await topic.verify(this.#broker.kernel, restarted);
     }
+    if (!restarted) this.#game.fold.verify();
+  }
+
+  get #foldLife(): FoldLife {
+    return {
+      kernel: this.#broker.kernel,
+      random: this.#random,
+      hooks: this,
+      passBegins: () => this.#aim(),
+    };
   }
 
   /** What metadata no longer has, the journal has deleted. */
@@ -295,6 +338,21 @@ class Life implements LaneHooks {
     else if (!kernel.appender.admitting) this.#leapMs = 100;
     else if (dice < 70) topic.produce(random, this);
     else topic.publish(kernel, random, this);
+  }
+
+  /** Has the power fail within the pass of compaction that begins, at times. */
+  #aim(): void {
+    const { disk } = this.#machine;
+    if (this.cutAt === null || !this.#random.chance(aimedChance)) return;
+    this.cutAt = disk.ops + 1 + this.#random.below(passCalls);
+  }
+
+  /** The kernel looks itself whether a pass is due, but every 500 ms: a game has few of those. */
+  #fold(): void {
+    const random = this.#random;
+    const { kernel } = this.#broker;
+    if (random.chance(0.4) && kernel.appender.admitting) this.#game.fold.write(this.#foldLife);
+    if (random.chance(0.3)) kernel.folds.compactIfDue();
   }
 
   /** Begins something that ends in its own time, if the power does not fail before. */

@@ -204,7 +204,7 @@ export class PowerCutTopic {
   }
 }
 
-function paddingOf(random: SimRandom): number {
+export function paddingOf(random: SimRandom): number {
   return random.chance(0.15) ? random.below(6000) : random.below(200);
 }
 

@@ -63,7 +63,7 @@ describe('which filters are valid', () => {
   });
 });
 
-describe('what a filter matches', () => {
+describe('mqtt defect 35: what a filter matches', () => {
   test.each([
     ['a/b', 'a/b', true],
     ['a/b', 'a/bc', false],
@@ -101,6 +101,8 @@ describe('what a filter matches', () => {
     ['#', '$SYS', false],
     ['#', '$SYS/a', false],
     ['+/a', '$SYS/a', false],
+    ['+/#', '$SYS/a', false],
+    ['+', '$SYS', false],
     ['$SYS/#', '$SYS/a', true],
     ['$SYS/+', '$SYS/a', true],
     ['a/#', 'a/$b', true],

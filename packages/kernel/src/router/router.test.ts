@@ -110,12 +110,13 @@ describe('matching', () => {
     expect(subject.match.subscriptions).toHaveLength(1);
   });
 
-  test('a name that no record carries is matched without a subject', () => {
+  test('mqtt defect 35: a name that no record carries is matched without a subject, one with $ by no wildcard', () => {
     const { router, subscribe } = setUp();
-    subscribe('#');
-    subscribe('$SYS/#');
-    expect(router.matchName('$SYS/broker').subscriptions.map((one) => one.filter)).toEqual(['$SYS/#']);
-    expect(router.matchName('a').subscriptions.map((one) => one.filter)).toEqual(['#']);
+    for (const filter of ['#', '+/broker', '+/#', '$SYS/#', '$SYS/+']) subscribe(filter);
+    const matching = (name: string) => router.matchName(name).subscriptions.map((one) => one.filter);
+    expect(matching('$SYS/broker').sort()).toEqual(['$SYS/#', '$SYS/+']);
+    expect(matching('a/broker').sort()).toEqual(['#', '+/#', '+/broker']);
+    expect(matching('a')).toEqual(['#', '+/#']);
   });
 
   test('cached matches are those of the definition under any changes', () => {

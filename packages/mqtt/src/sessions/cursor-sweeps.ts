@@ -11,6 +11,8 @@ const laggingShare = 1 / 32;
 /** but are written at least this often, ms. */
 const laggingMsMax = 2500;
 const floorMs = 10_000;
+/** They are due sooner once so much went to kept sessions: with what goes out until the next look, no more comes again. */
+const floorBytes = 64 * 1024 * 1024;
 const nowhere: ReadonlyMap<ShardId, Offset> = new Map();
 
 /**
@@ -24,6 +26,7 @@ export class CursorSweeps {
   #fold: Fold<SessionShard> | null = null;
   #timer: Timer | null = null;
   #floorAt = 0;
+  #bytesSinceFloors = 0;
 
   constructor(context: MqttContext, live: () => Iterable<Session>) {
     this.#context = context;
@@ -46,6 +49,11 @@ export class CursorSweeps {
     this.#lagging.add(session);
   }
 
+  /** Something of `bytes` went to a kept session. Called for each message: an addition. */
+  sent(bytes: number): void {
+    this.#bytesSinceFloors += bytes;
+  }
+
   #next(spentMs = 0): void {
     const { clock } = this.#context;
     const pauseMs = Math.min(Math.max(laggingMs, spentMs / laggingShare), laggingMsMax);
@@ -63,8 +71,9 @@ export class CursorSweeps {
       session.log?.flush();
     }
     const now = this.#context.clock.monotonic();
-    if (now < this.#floorAt) return;
+    if (now < this.#floorAt && this.#bytesSinceFloors < floorBytes) return;
     this.#floorAt = now + floorMs;
+    this.#bytesSinceFloors = 0;
     this.writeFloors();
   }
 

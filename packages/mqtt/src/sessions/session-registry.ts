@@ -141,6 +141,11 @@ export class SessionRegistry {
     this.#sweeps.lagging(session);
   }
 
+  /** A message of so many bytes, name and payload, went to a kept session: floors are due sooner where much is sent. */
+  sent(bytes: number): void {
+    this.#sweeps.sent(bytes);
+  }
+
   async #open(
     request: SessionRequest,
     connection: SessionConnection,

@@ -179,6 +179,8 @@ export class Session {
     const qos = form.qos as 1 | 2;
     form.packetId = this.window.add(qos, form.retain, point);
     const { log } = this;
+    if (log !== null)
+      this.context.sessions.sent(message.topic.length + message.payloadEnd - message.payloadStart);
     const after = qos === 2 && log !== null ? this.#recordExactlyOnce(form.packetId, log) : 0;
     if (after === 0 && this.#held.empty) this.output.write(message, form, point.shared);
     else this.#held.push(this.output.encode(message, form), after);
