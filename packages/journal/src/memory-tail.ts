@@ -112,6 +112,16 @@ export class MemoryTail {
     this.#length++;
   }
 
+  /** Copies an entry from its byte `from` on to `target`, as much as fits; returns how much. */
+  copy(index: number, from: number, target: Buffer, at: number): number {
+    const row = this.#head + index;
+    const { numbers, slabs } = this.#chunks[row >>> chunkShift]!;
+    const inChunk = row & rowMask;
+    const start = numbers[inChunk * columns + column.start]!;
+    const end = start + numbers[inChunk * columns + column.bytes]!;
+    return slabs[inChunk]!.bytes.copy(target, at, start + from, end);
+  }
+
   /** Drops the first entry; returns its bytes, 0 when there is none. */
   shift(): number {
     if (this.#length === 0) return 0;
@@ -177,6 +187,22 @@ export class MemoryTail {
 
   baseOffsetAt(index: number): Offset {
     return this.#number(index, column.baseOffset);
+  }
+
+  countAt(index: number): number {
+    return this.#number(index, column.count);
+  }
+
+  bytesAt(index: number): number {
+    return this.#number(index, column.bytes);
+  }
+
+  flagsAt(index: number): number {
+    return this.#number(index, column.flags);
+  }
+
+  maxTimestampAt(index: number): number {
+    return this.#number(index, column.maxTimestamp);
   }
 
   positionAt(index: number): number {

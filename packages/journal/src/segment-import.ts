@@ -6,8 +6,8 @@ import { FilterMaker } from './filter-maker.ts';
 import type { JournalLimits } from './limits.ts';
 import { Segment } from './segment.ts';
 import type { SegmentFiles } from './segment-files.ts';
+import type { ByteRun } from './segment-writer.ts';
 import { GatheringWriter, writeFooter } from './segment-writer.ts';
-import type { WrittenEntry } from './segment-writer.ts';
 import { entryNumbersOf, headerOf } from './tail-entry.ts';
 
 export interface SegmentImportOptions {
@@ -61,7 +61,7 @@ class Importer {
   readonly #limits: JournalLimits;
   readonly #filters = new FilterMaker();
   #segment: Segment | null = null;
-  #pending: WrittenEntry[] = [];
+  #pending: Buffer[] = [];
   #pendingBytes = 0;
 
   constructor(request: WriteSegmentRequest, limits: JournalLimits) {
@@ -95,14 +95,17 @@ class Importer {
     segment.push(stored, entry.parts);
     if (segment.index!.blocks > blocks && blocks > 0) this.#closeBlock(segment, blocks - 1);
     // Not the tail's copy: an entry leaves it with its block, which may be before it is written.
-    this.#pending.push({ position: stored.position, parts: entry.parts });
+    this.#pending.push(...entry.parts);
     this.#pendingBytes += stored.bytes;
     return this.#pendingBytes >= this.#limits.writeBytes;
   }
 
   async flush(file: DiskFile, hasRoomFor: (bytes: number) => Promise<boolean>): Promise<void> {
     if (!(await hasRoomFor(this.#pendingBytes))) throw storageFull();
-    if (this.#pending.length > 0) await this.#writer.write('compaction', file, this.#pending);
+    if (this.#pending.length > 0) {
+      const position = this.#segment!.end.bytes - this.#pendingBytes;
+      await this.#writer.write('compaction', file, new PartsRun(position, this.#pending));
+    }
     this.#pending = [];
     this.#pendingBytes = 0;
   }
@@ -125,5 +128,32 @@ class Importer {
     this.#filters.build(segment, block, block + 1);
     const end = segment.index!.end(block);
     while (segment.tail.length > 0 && segment.tail.positionAt(0) < end) segment.tail.shift();
+  }
+}
+
+/** Parts of entries, one behind the other. */
+class PartsRun implements ByteRun {
+  readonly position: number;
+  readonly #parts: readonly Buffer[];
+  #part = 0;
+  #given = 0;
+
+  constructor(position: number, parts: readonly Buffer[]) {
+    this.position = position;
+    this.#parts = parts;
+  }
+
+  fill(target: Buffer): number {
+    let used = 0;
+    while (used < target.length && this.#part < this.#parts.length) {
+      const part = this.#parts[this.#part]!;
+      const copied = part.copy(target, used, this.#given);
+      used += copied;
+      this.#given += copied;
+      if (this.#given < part.length) break;
+      this.#part++;
+      this.#given = 0;
+    }
+    return used;
   }
 }

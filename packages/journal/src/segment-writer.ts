@@ -3,47 +3,29 @@ import { assert } from '@robustmq/core';
 import { encodeFooter } from './footer.ts';
 import type { Segment } from './segment.ts';
 
-/** An entry as it lies in its file, in parts. */
-export interface WrittenEntry {
+/** Bytes that lie back to back in a file, given out in order. */
+export interface ByteRun {
+  /** Where the first of them lies in the file. */
   readonly position: number;
-  readonly parts: readonly Buffer[];
+  /** Copies the next ones to `target`, as many as fit; returns how many, 0 behind the last. */
+  fill(target: Buffer): number;
 }
 
 /** Gathers entries into writes of at most `bytesMax`, each written before the next is filled. */
 export class GatheringWriter {
   readonly #staging: Buffer;
-  #used = 0;
 
   constructor(bytesMax: number) {
     this.#staging = Buffer.allocUnsafeSlow(bytesMax);
   }
 
-  /** Writes the entries, which lie back to back from the first one's position. */
-  async write(io: IoClass, file: DiskFile, entries: readonly WrittenEntry[]): Promise<void> {
+  async write(io: IoClass, file: DiskFile, run: ByteRun): Promise<void> {
     const staging = this.#staging;
-    let position = entries[0]?.position ?? 0;
-    // A write that found no space may have left something.
-    this.#used = 0;
-    for (const entry of entries) {
-      assert(entry.position === position + this.#used, 'entries lie back to back');
-      for (const part of entry.parts) {
-        let at = this.#add(part, 0);
-        for (; this.#used === staging.length; at = this.#add(part, at)) {
-          await file.pwrite(io, staging, position);
-          position += staging.length;
-          this.#used = 0;
-        }
-      }
+    let { position } = run;
+    for (let bytes = run.fill(staging); bytes > 0; bytes = run.fill(staging)) {
+      await file.pwrite(io, bytes === staging.length ? staging : staging.subarray(0, bytes), position);
+      position += bytes;
     }
-    if (this.#used > 0) await file.pwrite(io, staging.subarray(0, this.#used), position);
-    this.#used = 0;
-  }
-
-  /** Copies in what the staging has room for, from `at` on; returns where it stopped. */
-  #add(part: Buffer, at: number): number {
-    const copied = part.copy(this.#staging, this.#used, at);
-    this.#used += copied;
-    return at + copied;
   }
 }
 

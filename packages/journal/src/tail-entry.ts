@@ -59,22 +59,15 @@ export class TailEntry extends EntryNumbers implements StoredEntry {
     this.#start = start;
   }
 
-  /** Header and payload. */
-  get parts(): readonly Buffer[] {
-    return [this.#view(0)];
-  }
-
   get payload(): Buffer {
-    return (this.#payload ??= this.#view(entryHeaderBytes));
+    const start = this.#start + entryHeaderBytes;
+    this.#payload ??= this.#slab.bytes.subarray(start, this.#start + this.bytes);
+    return this.#payload;
   }
 
   /** Readers may look at the bytes for as long as they like. */
   give(): void {
     this.#slab.isGiven = true;
-  }
-
-  #view(from: number): Buffer {
-    return this.#slab.bytes.subarray(this.#start + from, this.#start + this.bytes);
   }
 }
 

@@ -5,12 +5,11 @@ import { isDiskError } from './errors.ts';
 import type { FilterMaker } from './filter-maker.ts';
 import type { IndexLoader } from './index-loader.ts';
 import type { JournalLimits } from './limits.ts';
-import type { Segment, SegmentEnd } from './segment.ts';
-import { advance } from './segment.ts';
+import type { Segment } from './segment.ts';
 import type { SegmentFiles } from './segment-files.ts';
 import type { SegmentStore } from './segment-store.ts';
 import { GatheringWriter, writeFooter } from './segment-writer.ts';
-import type { TailEntry } from './tail-entry.ts';
+import { TailRun } from './tail-run.ts';
 
 /** A small sweep is followed by a rest of this many times its length, unless something presses. */
 const restFactor = 4;
@@ -238,22 +237,22 @@ export class WriteBehind {
   /** Writes all of the segment that is durable in the log, and makes it durable in the file. */
   async #sweep(segment: Segment): Promise<void> {
     const { store, files, filters, counters, clock } = this.#options;
-    const entries = sweepable(segment);
-    if (entries.length === 0) return;
+    const run = new TailRun(segment);
+    if (run.entries === 0) return;
     if (!segment.named) await files.create(segment, this.#filling.has(segment.shard));
     await files.use('writeBehind', segment, async (file) => {
-      await this.#writer.write('writeBehind', file, entries);
+      await this.#writer.write('writeBehind', file, run);
       if (!segment.durableWrites) await file.sync('writeBehind');
     });
     if (segment.phase === 'deleted') return;
+    assert(run.isGivenOut, 'a sweep writes all of its entries');
     const before = segment.stored;
-    const stored: SegmentEnd = { ...before };
-    for (const entry of entries) advance(stored, entry);
+    const stored = run.end;
     segment.stored = stored;
     counters.sweeps++;
     counters.sweptBytes += stored.bytes - before.bytes;
     this.#buildFilters(segment, before.bytes, filters);
-    store.wrote(segment, entries.length, stored.bytes - before.bytes, clock.monotonic());
+    store.wrote(segment, run.entries, stored.bytes - before.bytes, clock.monotonic());
     this.#stored();
   }
 
@@ -299,15 +298,4 @@ export class WriteBehind {
     if (named) await files.remove(segment, stored.bytes);
     this.#stored();
   }
-}
-
-function sweepable(segment: Segment): TailEntry[] {
-  const entries: TailEntry[] = [];
-  if (segment.memory) return entries;
-  for (let id = segment.stored.entry + 1; id <= segment.durableEntry; id++) {
-    const at = segment.tail.indexOf(id);
-    assert(at >= 0, 'an entry stays in memory until it is in its file');
-    entries.push(segment.tail.at(at));
-  }
-  return entries;
 }

@@ -11,6 +11,8 @@ export const requestElementsMax = 128 * 1024;
 /** Array elements that one response may have in all; a client reads larger answers than a server reads questions. */
 export const responseElementsMax = 16 * 1024 * 1024;
 
+/** Length, correlation id and tagged fields. */
+const responseHeaderBytesMax = 9;
 const slabBytesMin = 256;
 const slabBytesMax = 64 * 1024;
 
@@ -49,12 +51,40 @@ export function encodeResponse<A extends Api>(
   body: ResponseInput<A>,
 ): Buffer[] {
   const message: Message = api.response;
-  const encode = message.encoder(version);
-  const writer = new PieceWriter(message.slabBytes);
+  const writer = new PieceWriter(Buffer.allocUnsafe(message.slabBytes));
+  writeResponse(writer, api, version, correlationId, body);
+  return finish(writer, message);
+}
+
+/**
+ * Encodes a response into `target` from `at` on; returns the position behind it, -1 when it does not fit or gathers slices.
+ *
+ * @throws what `encodeResponse` throws
+ */
+export function encodeResponseInto<A extends Api>(
+  api: A,
+  version: number,
+  correlationId: number,
+  body: ResponseInput<A>,
+  target: { readonly bytes: Buffer; readonly at: number },
+): number {
+  const { bytes, at } = target;
+  if (bytes.length - at < responseHeaderBytesMax) return -1;
+  const writer = new PieceWriter(bytes, at);
+  writeResponse(writer, api, version, correlationId, body);
+  return writer.finishWithin(bytes);
+}
+
+function writeResponse(
+  writer: PieceWriter,
+  api: Api,
+  version: number,
+  correlationId: number,
+  body: unknown,
+): void {
   writer.int32(correlationId, 'correlationId');
   if (isResponseHeaderFlexible(api.key, version)) writer.uvarint(0);
-  encode(writer, body);
-  return finish(writer, message);
+  (api.response as Message).encoder(version)(writer, body);
 }
 
 /** Encodes a request, for clients; the result is as that of `encodeResponse`. */
@@ -66,7 +96,7 @@ export function encodeRequest<A extends Api>(
   const { version, correlationId, clientId } = envelope;
   const message: Message = api.request;
   const encode = message.encoder(version);
-  const writer = new PieceWriter(message.slabBytes);
+  const writer = new PieceWriter(Buffer.allocUnsafe(message.slabBytes));
   writer.int16(api.key, 'apiKey');
   writer.int16(version, 'apiVersion');
   writer.int32(correlationId, 'correlationId');

@@ -35,6 +35,7 @@ export {
   decodeResponse,
   encodeRequest,
   encodeResponse,
+  encodeResponseInto,
   requestElementsMax,
   responseCorrelationId,
   responseElementsMax,

@@ -5,7 +5,7 @@ import { fetch } from './apis/fetch.ts';
 import { findCoordinator } from './apis/find-coordinator.ts';
 import { listOffsets } from './apis/list-offsets.ts';
 import { metadata } from './apis/metadata.ts';
-import { decodeRequest, decodeResponse, encodeRequest, encodeResponse } from './codec.ts';
+import { decodeRequest, decodeResponse, encodeRequest, encodeResponse, encodeResponseInto } from './codec.ts';
 import { gatherBytesMin } from './piece-writer.ts';
 import { array, bytes, float64, int32, int64, records, string, struct, uint16 } from './schema.ts';
 import { maxInt64 } from './wire.ts';
@@ -166,4 +166,32 @@ test('types that the first APIs do not use', () => {
     deep: { id: 2, note: 'y' },
   };
   expect(decodeResponse(sample, 1, frame(1, filled))).toEqual(filled);
+});
+
+describe('a response that is encoded into memory of the caller', () => {
+  const hosts = ['', 'h', 'host.example', 'é'.repeat(20), 'x'.repeat(47), 'x'.repeat(48), 'x'.repeat(49)];
+
+  test('is the same bytes wherever it begins, and says when there is too little room', () => {
+    for (const version of [4, 12, 16]) {
+      for (const host of hosts) {
+        const body =
+          version < 16 ? { ...fetched(Buffer.alloc(9, 7)), nodeEndpoints: [] } : fetched(null, host);
+        const whole = Buffer.concat(encodeResponse(fetch, version, 5, body));
+        for (let room = 0; room <= whole.length + 2; room++) {
+          const bytes = Buffer.alloc(3 + room, 0xee);
+          const end = encodeResponseInto(fetch, version, 5, body, { bytes, at: 3 });
+          expect(end).toBe(room < whole.length ? -1 : 3 + whole.length);
+          if (end < 0) continue;
+          expect(bytes.subarray(3, end).equals(whole)).toBe(true);
+          expect(bytes.subarray(0, 3).every((byte) => byte === 0xee)).toBe(true);
+          expect(bytes.subarray(end).every((byte) => byte === 0xee)).toBe(true);
+        }
+      }
+    }
+  });
+
+  test('is not put there when it gathers slices', () => {
+    const target = { bytes: Buffer.alloc(64 * 1024), at: 0 };
+    expect(encodeResponseInto(fetch, 16, 5, fetched(Buffer.alloc(gatherBytesMin)), target)).toBe(-1);
+  });
 });

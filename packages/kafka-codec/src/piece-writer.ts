@@ -5,6 +5,8 @@ import { maxInt64 } from './wire.ts';
 /** Slices of records below this are copied; above, gathering them beats copying. */
 export const gatherBytesMin = 4096;
 
+/** Longer strings are for the engine to write. */
+const loopCharsMax = 48;
 const two32 = 0x1_0000_0000;
 const none: readonly Buffer[] = [];
 
@@ -21,14 +23,17 @@ export class PieceWriter {
   readonly #pieces: Buffer[] = [];
   #slab: Buffer;
   /** Where the piece that is being written starts in the slab. */
-  #start = 0;
-  #at = 4;
+  #start: number;
+  #at: number;
   /** Bytes of the pieces that are finished. */
   #finished = 0;
   #gathered = 0;
 
-  constructor(slabBytes: number) {
-    this.#slab = Buffer.allocUnsafe(slabBytes);
+  /** Begins at `start` of a slab, with four bytes for the length. */
+  constructor(slab: Buffer, start = 0) {
+    this.#slab = slab;
+    this.#start = start;
+    this.#at = start + 4;
   }
 
   /** Makes room for `bytes` more and returns where they go. */
@@ -141,7 +146,11 @@ export class PieceWriter {
 
   #text(value: string, length: number): void {
     const at = this.#room(length);
-    if (length > 0) this.#slab.write(value, at, length, 'utf8');
+    const slab = this.#slab;
+    // Names are short and ASCII, and a call into the engine takes longer than they do.
+    if (length === value.length && length <= loopCharsMax) {
+      for (let i = 0; i < length; i++) slab[at + i] = value.charCodeAt(i);
+    } else slab.write(value, at, length, 'utf8');
   }
 
   bytes(value: Buffer | null, path: string): void {
@@ -236,6 +245,16 @@ export class PieceWriter {
     assert(head !== undefined && head.length >= 4, 'the first piece holds the length');
     head.writeInt32BE(this.#finished - 4, 0);
     return this.#pieces;
+  }
+
+  /**
+   * Ends a message that lies whole in `slab`, where it began; returns the position behind it, -1 when it is somewhere
+   * else as well.
+   */
+  finishWithin(slab: Buffer): number {
+    if (this.#slab !== slab || this.#pieces.length > 0) return -1;
+    slab.writeInt32BE(this.#at - this.#start - 4, this.#start);
+    return this.#at;
   }
 
   /** A field that this version lacks holds a value that would be lost. */

@@ -1,6 +1,10 @@
 import { apiVersions } from './apis/api-versions.ts';
+import { NameCache } from './name-cache.ts';
 import { apis } from './registry.ts';
 import * as wire from './wire.ts';
+
+/** A client says the same id with every request. */
+const clientIds = new NameCache();
 
 /** The header of a request; `bodyStart` is where the body begins in the frame. */
 export interface RequestHeader {
@@ -32,7 +36,7 @@ export function decodeRequestHeader(frame: Buffer): RequestHeader {
   const apiVersion = wire.int16(frame, 2);
   // The client id has the classic form even in the flexible header.
   const length = wire.nullableLength16(frame, 8, end);
-  const clientId = length < 0 ? '' : wire.text(frame, 10, length);
+  const clientId = length < 0 ? '' : clientIds.name(frame, 10, length);
   const clientEnd = length < 0 ? 10 : 10 + length;
   const bodyStart = isFlexible(apiKey, apiVersion) ? wire.skipTags(frame, clientEnd, end) : clientEnd;
   return { apiKey, apiVersion, correlationId: wire.int32(frame, 4), clientId, bodyStart };

@@ -72,13 +72,20 @@ export interface Request extends RequestHeader {
   refuse(error: unknown): void;
 }
 
-/** The pieces of a response; null: the request has none. */
-export type Answer = readonly Buffer[] | LentAnswer | null;
+/** The pieces of a response, or how to get them; null: the request has none. */
+export type Answer = readonly Buffer[] | LentAnswer | LateAnswer | null;
 
 /** A response whose pieces are lent: `sent` is called once, when nobody will read them any more. */
 export interface LentAnswer {
   readonly pieces: readonly Buffer[];
   sent(): void;
+}
+
+/** A response that is encoded when it is written, a small one where others of its connection stand. */
+export interface LateAnswer {
+  /** Returns the position behind it, -1 when it does not fit. */
+  encodeInto(target: { readonly bytes: Buffer; readonly at: number }): number;
+  encode(): readonly Buffer[];
 }
 
 /** Returned by a handler that will call `request.answer`, or `request.refuse`, itself: no promise for a request. */

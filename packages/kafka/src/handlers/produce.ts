@@ -1,6 +1,7 @@
 import { RobustError } from '@robustmq/core';
 import {
   encodeResponse,
+  encodeResponseInto,
   errorCodes,
   ownedRequestBytesMin,
   produce,
@@ -26,14 +27,12 @@ import {
   stampAppendTime,
   validateBatch,
 } from '@robustmq/record';
-import type { KafkaContext, Request } from '../adapter.ts';
+import type { KafkaContext, LateAnswer, Request } from '../adapter.ts';
 import { OpenCall } from '../produce-deadlines.ts';
 import type { ProduceDeadlines } from '../produce-deadlines.ts';
 import { later } from '../adapter.ts';
 import { errorNumber } from '../error-map.ts';
 import { findTopic, missingTopic, shardOf } from '../partitions.ts';
-
-type TopicAnswer = NonNullable<ResponseInput<typeof produce>['responses']>[number];
 
 /** Where all formats have the byte that tells them apart, and the bytes up to it. */
 const magicBytes = 17;
@@ -91,7 +90,7 @@ class PartitionAppend implements BatchListener {
  * A request and the answer under construction; given when every partition is settled, or when the client's timeout is
  * over: what was appended by then goes on, and those who can repeat it safely do so with the same sequence.
  */
-class ProduceCall extends OpenCall {
+class ProduceCall extends OpenCall implements LateAnswer {
   readonly dueAt: number;
   readonly #request: Request;
   readonly #acks: number;
@@ -138,13 +137,25 @@ class ProduceCall extends OpenCall {
     if (--this.#open > 0) return;
     this.#deadlines.remove(this);
     const request = this.#request;
-    if (this.#acks !== 0) {
-      const responses: TopicAnswer[] = this.#topics;
-      request.answer(encodeResponse(produce, request.apiVersion, request.correlationId, { responses }));
-    } else if (this.failed) {
+    if (this.#acks !== 0) request.answer(this);
+    else if (this.failed) {
       // Nobody waits for an answer; the only way to tell the client of an error is to close.
       request.refuse(new RobustError('OUTCOME_UNKNOWN', 'a produce request without acknowledgement failed'));
     } else request.answer(null);
+  }
+
+  encode(): Buffer[] {
+    const { apiVersion, correlationId } = this.#request;
+    return encodeResponse(produce, apiVersion, correlationId, this.#response);
+  }
+
+  encodeInto(target: { readonly bytes: Buffer; readonly at: number }): number {
+    const { apiVersion, correlationId } = this.#request;
+    return encodeResponseInto(produce, apiVersion, correlationId, this.#response, target);
+  }
+
+  get #response(): ResponseInput<typeof produce> {
+    return { responses: this.#topics };
   }
 }
 
