@@ -77,6 +77,10 @@ async function allClosed(count: number, bytes: Buffer): Promise<number> {
   return Math.max(...peers.map((peer) => peer.livedMs));
 }
 
+/** Batches so far that were stored, wanted by a subscriber, and could not be decoded for it. */
+const undecodable = (): Promise<number> =>
+  metricOf(siege.server, 'robustmq_kernel_undecodable_batches_total');
+
 const int32 = (value: number): Buffer => {
   const bytes = Buffer.alloc(4);
   bytes.writeInt32BE(value);
@@ -263,14 +267,14 @@ describe('batches', () => {
       expect(bomb.length).toBeLessThan(1_048_588);
       const { client: subscriber } = await MqttClient.connect(siege.server.ports.mqtt, 5);
       await subscriber.subscribe(own, 1);
-      const undecodable = await metricOf(siege.server, 'robustmq_kernel_undecodable_batches_total');
+      const before = await undecodable();
       const damage = await siege.withstand(async () => {
         expect((await produceTo(client, own, bomb)).errorCode).toBe(errorCodes.NONE);
         expect((await produceTo(client, own, batchOf(['after']))).errorCode).toBe(errorCodes.NONE);
         expect(await subscriber.receiveTexts(1)).toEqual(['after']);
       });
       harmless(damage, 2 * outputMib + growthMibMax);
-      expect(await metricOf(siege.server, 'robustmq_kernel_undecodable_batches_total')).toBe(undecodable + 1);
+      expect(await undecodable()).toBe(before + 1);
       subscriber.drop();
       // A Kafka reader gets what the producer sent.
       const { records } = await fetchFrom(client, own, 0, { partitionMaxBytes: 4 * mebibyte });
@@ -295,32 +299,38 @@ describe('batches', () => {
     const { client: subscriber } = await MqttClient.connect(siege.server.ports.mqtt, 5);
     await subscriber.subscribe(topic, 1);
     const one = batchOf(['x']).subarray(batchHeaderBytes);
-    const lying: readonly (readonly [count: number, error: number])[] = [
-      [2, 0],
-      [1000, 0],
-      [9_000_000, 0],
-      [0x7fffffff, errorCodes.INVALID_RECORD],
-      [0, errorCodes.INVALID_RECORD],
-      [-1, errorCodes.INVALID_RECORD],
+    /** Of what is not compressed the length says how many there may be; of the rest only how many there ever are. */
+    const lying: readonly (readonly [count: number, plain: number, compressed: number])[] = [
+      [2, errorCodes.INVALID_RECORD, errorCodes.NONE],
+      [1000, errorCodes.INVALID_RECORD, errorCodes.NONE],
+      [9_000_000, errorCodes.INVALID_RECORD, errorCodes.NONE],
+      [0x7fffffff, errorCodes.INVALID_RECORD, errorCodes.INVALID_RECORD],
+      [0, errorCodes.INVALID_RECORD, errorCodes.INVALID_RECORD],
+      [-1, errorCodes.INVALID_RECORD, errorCodes.INVALID_RECORD],
     ];
+    const before = await undecodable();
+    let stored = 0;
     harmless(
       await siege.withstand(async () => {
-        const plain: number[] = [];
-        for (const [count, error] of lying) {
-          for (const codec of [codecs.none, codecs.gzip, codecs.zstd]) {
-            const section =
-              codec === codecs.none ? one : compressBatch(codec, batchOf(['x'])).subarray(batchHeaderBytes);
+        for (const [count, plain, compressed] of lying) {
+          for (const codec of Object.values(codecs)) {
+            const isPlain = codec === codecs.none;
+            const section = isPlain ? one : compressBatch(codec, batchOf(['x'])).subarray(batchHeaderBytes);
             const { errorCode } = await produceTo(client, topic, batchAround(section, codec, count));
-            // What is not compressed is looked at, the rest is kept as it is.
-            if (codec === codecs.none) plain.push(errorCode);
-            else expect([count, errorCode]).toEqual([count, error]);
+            if (errorCode === errorCodes.NONE) stored++;
+            expect([count, codec, errorCode]).toEqual([count, codec, isPlain ? plain : compressed]);
           }
         }
-        expect(plain.slice(3)).toEqual(lying.slice(3).map(([, error]) => error));
+        // One record that has room for two: what is in it is not looked at.
+        const wide = batchOf(['x'.repeat(100)]).subarray(batchHeaderBytes);
+        expect((await produceTo(client, topic, batchAround(wide, codecs.none, 2))).errorCode).toBe(0);
+        stored++;
         expect((await produceTo(client, topic, batchOf(['after']))).errorCode).toBe(0);
         expect(await subscriber.receiveTexts(1)).toEqual(['after']);
       }),
     );
+    expect(stored).toBe(3 * 4 + 1);
+    expect(await undecodable()).toBe(before + stored);
     subscriber.drop();
   });
 
@@ -332,8 +342,9 @@ describe('batches', () => {
     }
   });
 
-  it('compressed with what is not their codec are skipped', async () => {
+  it('compressed with what is not their codec are skipped and counted', async () => {
     await makeTopic('wrong-codec');
+    const before = await undecodable();
     const { client: subscriber } = await MqttClient.connect(siege.server.ports.mqtt, 5);
     await subscriber.subscribe('wrong-codec', 1);
     for (const codec of Object.values(codecs).filter((each) => each !== codecs.none)) {
@@ -343,6 +354,7 @@ describe('batches', () => {
     }
     await produceTo(client, 'wrong-codec', batchOf(['after']));
     expect(await subscriber.receiveTexts(1)).toEqual(['after']);
+    expect(await undecodable()).toBe(before + 3 * 4);
     subscriber.drop();
   });
 });

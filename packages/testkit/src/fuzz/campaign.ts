@@ -35,7 +35,11 @@ export async function runCampaign(options: CampaignOptions): Promise<CampaignRes
     const { ran, failure } = await runPart(target, wanted, (seed + part * 7919) | 0);
     done += ran;
     if (failure !== null) failures.push(failure);
-    else await target.check().catch((error: unknown) => failures.push(`${target.name}: ${String(error)}`));
+    else {
+      await target
+        .check(done >= sequences)
+        .catch((error: unknown) => failures.push(`${target.name}: ${String(error)}`));
+    }
     onProgress?.(done);
   }
   return { target: target.name, sequences: done, seconds: (performance.now() - from) / 1000, failures };

@@ -7,7 +7,7 @@ export interface TargetMeasures {
   slowestMs: number;
   /** The longest that a healthy client beside waited, ms; of servers. */
   healthyMs: number;
-  /** By how much memory grew after the first part of a run, bytes: what decoders hold, what servers have in use. */
+  /** By how much memory grew after the first part of a run, bytes: what decoders hold, what servers have in use at the end. */
   grownBytes: number;
 }
 
@@ -22,8 +22,8 @@ export interface FuzzTarget {
   /** Scripts that are run at once, on average. */
   readonly batch: number;
   run(scripts: readonly Script[]): void | Promise<void>;
-  /** Between parts of a run: throws when something has grown, leaked or died without a sequence to blame. */
-  check(): Promise<void>;
+  /** After each part of a run, the `last` included: throws when something has grown, leaked or died without a sequence to blame. */
+  check(last: boolean): Promise<void>;
   readonly measures: TargetMeasures;
   /** The bytes of a script as hexadecimal digits, a line for each packet. */
   show(script: Script): string[];
