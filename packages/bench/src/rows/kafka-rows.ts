@@ -1,6 +1,7 @@
 import type { PeerName } from '../options.ts';
 import { recordsThatFit } from '../wire/record-batch.ts';
 import type { Row, RowContext } from './row.ts';
+import { alone } from './row.ts';
 
 const valueBytes = 1024;
 const mib = 1024 * 1024;
@@ -8,7 +9,7 @@ const tailBytes = 32 * mib;
 /** Records in a batch of 64 KiB. */
 const recordsPerBatch = recordsThatFit(valueBytes, 64 * 1024);
 
-const common = { set: 'bars', group: 'kafka', protocol: 'kafka', lossless: true } as const;
+const common = { set: 'bars', protocol: 'kafka', lossless: true } as const;
 const producePeers = ['kafka', 'kafka-fsync', 'echo'] satisfies readonly PeerName[];
 const fetchPeers = ['kafka', 'echo'] satisfies readonly PeerName[];
 const batched = { kind: 'kafka-produce', valueBytes, recordsPerBatch, inFlight: 5 } as const;
@@ -16,10 +17,10 @@ const single = { ...batched, recordsPerBatch: 1 } as const;
 
 /** `logMib`: size of the log that the fetch rows read. */
 export function kafkaRows(logMib: number): Row[] {
-  return [...produceRows, ...fetchRows(logMib)];
+  return [...produceRows.map(alone), ...fetchRows(logMib)];
 }
 
-const produceRows: readonly Row[] = [
+const produceRows: readonly Omit<Row, 'group'>[] = [
   {
     ...common,
     id: 'kafka-produce',
@@ -91,6 +92,8 @@ function fetchRows(logMib: number): Row[] {
   };
   const row = (id: string, title: string, { bytes, atLeast }: { bytes: number; atLeast: number }): Row => ({
     ...common,
+    // Both read one log.
+    group: 'kafka-fetch',
     id,
     title: `Kafka fetch, 1 MiB a request, ${title}`,
     unit: 'megabytes',

@@ -1,5 +1,6 @@
 import type { PeerName } from '../options.ts';
 import type { Row } from './row.ts';
+import { alone } from './row.ts';
 
 const payloadBytes = 64;
 const fanOut = 50;
@@ -8,14 +9,13 @@ const window = 100;
 
 const common = {
   set: 'bars',
-  group: 'mqtt',
   protocol: 'mqtt',
   peers: ['mosquitto', 'aedes', 'nats', 'echo'] satisfies readonly PeerName[],
 } as const;
 
 /** `connections`: how many idle ones the memory of one is averaged over. */
 export function mqttRows(connections: number): Row[] {
-  return [
+  const rows: Omit<Row, 'group'>[] = [
     {
       ...common,
       id: 'mqtt-idle',
@@ -70,6 +70,7 @@ export function mqttRows(connections: number): Row[] {
       paced: async (_, perSecond) => ({ ...paced, qos: 1, pairs, subscribers: 1, perSecond }),
     },
   ];
+  return rows.map(alone);
 }
 
 const paced = { kind: 'mqtt-latency', payloadBytes } as const;

@@ -64,3 +64,8 @@ export interface TopicOptions {
   readonly partitions: number | null;
   readonly settings: Readonly<Record<string, string>>;
 }
+
+/** A row on servers of its own: what another row leaves behind is not measured with it. */
+export function alone(row: Omit<Row, 'group'>): Row {
+  return { group: row.id, ...row };
+}
