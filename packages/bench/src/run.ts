@@ -8,6 +8,7 @@ import { valueText } from './report/units.ts';
 import type { Row } from './rows/row.ts';
 import { settle } from './settle.ts';
 import type { TargetSpec } from './targets/target.ts';
+import { warmMemory } from './warm-memory.ts';
 
 export interface RunOptions extends Pick<BenchOptions, 'seconds' | 'warmupMs'> {
   readonly rows: readonly Row[];
@@ -73,6 +74,7 @@ async function runGroup(
         options.signal.throwIfAborted();
         options.progress(`${row.id}: loading ${spec.name}`);
         await settle(sessions.flatMap((each) => each.target.pids));
+        warmMemory();
         note(await session.run(row));
       }
     }
