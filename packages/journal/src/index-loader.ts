@@ -120,7 +120,7 @@ export class IndexLoader {
     this.#bound();
   }
 
-  /** The newest is kept whatever its size. */
+  /** One is kept whatever its size, and what is being read: as many more as reads are under way. */
   #bound(): void {
     for (const oldest of this.#cached.keys()) {
       if (this.#counters.indexCacheBytes <= this.#limits.indexCacheBytes || this.#cached.size === 1) break;

@@ -76,6 +76,14 @@ it('gathers the answers of a turn into one write', () => {
   expect(client.socket.writes).toBe(1);
 });
 
+it('has the answers of one connection at a time: another that gathers meanwhile would get its bytes', () => {
+  const [first, second] = [new Client(), new Client()];
+  first.add('late', 'one');
+  expect(() => second.add('late', 'two')).toThrow('one connection gathers answers at a time');
+  first.writer.flush();
+  expect(first.socket.taken).toBe('one');
+});
+
 it('does not keep the memory of all answers for one that has to wait', () => {
   const client = new Client();
   client.socket.takesAll = false;

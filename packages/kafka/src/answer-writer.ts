@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { assert } from '@robustmq/core';
 import type { Answer, LateAnswer } from './adapter.ts';
 
 /** Answers up to this are copied together; larger ones are worth a vector of buffers. */
@@ -9,7 +10,7 @@ const slabBytes = 64 * 1024;
  * Where small answers are encoded. One for all connections: what one of them gathers is with its socket before another
  * gathers. What the system has taken at once is written over by the next.
  */
-const slab = { bytes: Buffer.allocUnsafeSlow(slabBytes), at: 0 };
+const slab = { bytes: Buffer.allocUnsafeSlow(slabBytes), at: 0, isGathering: false };
 
 /** Gathers the answers of one turn of a connection and hands them to its socket as one write. */
 export class AnswerWriter {
@@ -45,7 +46,11 @@ export class AnswerWriter {
       if (slab.at > slabBytes / 2) this.#renewSlab();
       return;
     }
-    if (this.#from < 0) this.#from = slab.at;
+    if (this.#from < 0) {
+      assert(!slab.isGathering, 'one connection gathers answers at a time');
+      slab.isGathering = true;
+      this.#from = slab.at;
+    }
     this.#bytes += end - slab.at;
     slab.at = end;
   }
@@ -63,6 +68,7 @@ export class AnswerWriter {
     if (this.#from < 0) return;
     this.#pieces.push(slab.bytes.subarray(this.#from, slab.at));
     this.#from = -1;
+    slab.isGathering = false;
   }
 
   #renewSlab(): void {
