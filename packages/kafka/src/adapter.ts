@@ -62,9 +62,12 @@ export interface Peer {
   onClose(task: () => void): () => void;
 }
 
-/** One request as a handler sees it. The frame stays valid until the response is written. */
+/** One request as a handler sees it. */
 export interface Request extends RequestHeader {
+  /** Valid until the handler returns, its promise if it is asynchronous: what is read next lies in the same memory. */
   readonly frame: Buffer;
+  /** The frame in memory that nothing else is read into. */
+  keep(): Buffer;
   readonly peer: Peer;
   /** Gives the answer of a handler that has returned `later`; once. */
   answer(answer: Answer): void;

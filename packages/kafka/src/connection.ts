@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { InvariantError, RobustError } from '@robustmq/core';
+import { InvariantError, onReceived, RobustError } from '@robustmq/core';
 import { decodeRequestHeader, produce, RequestReader } from '@robustmq/kafka-codec';
 import type { Handler, KafkaContext } from './adapter.ts';
 import { later } from './adapter.ts';
@@ -76,7 +76,7 @@ export class Connection implements ExchangeOwner, Answered {
     this.#requestAt = context.clock.monotonic();
     socket.setNoDelay(true);
     socket.setKeepAlive(true, probeAfterMs);
-    socket.on('data', (chunk) => this.#data(chunk));
+    onReceived(socket, (bytes) => this.#data(bytes));
     socket.on('drain', () => this.goOn());
     // Set while the client owes us reading only; it looks at what the system has sent on, not at whole writes.
     socket.on('timeout', () => {
@@ -177,6 +177,13 @@ export class Connection implements ExchangeOwner, Answered {
     this.#turnAt = now;
     this.#turnUsed = false;
     this.goOn();
+    this.#keepWaiting();
+  }
+
+  /** Requests that have to wait leave the memory that the next chunk is read into. */
+  #keepWaiting(): void {
+    const pending = this.#pending;
+    for (let at = pending.length - 1; at >= 0 && !pending[at]!.started; at--) pending[at]!.keep();
   }
 
   #request(frame: Buffer): void {
@@ -212,7 +219,7 @@ export class Connection implements ExchangeOwner, Answered {
       }
       if (at === written && each.done) {
         written++;
-        this.#pendingBytes -= each.frame.length;
+        this.#pendingBytes -= each.bytes;
         const reply = each.give();
         if (reply !== null) writer.add(reply);
       } else if (!overlaps) break;
@@ -257,6 +264,7 @@ export class Connection implements ExchangeOwner, Answered {
     }
     try {
       const answer = handler(this.#context, request);
+      request.dropFrame();
       if (answer === later) return;
       if (answer instanceof Promise)
         answer.then(

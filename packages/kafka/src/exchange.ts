@@ -1,4 +1,6 @@
+import { ownCopy } from '@robustmq/core';
 import type { RequestHeader } from '@robustmq/kafka-codec';
+import { ownedRequestBytesMin } from '@robustmq/kafka-codec';
 import type { Answer, Peer, Request } from './adapter.ts';
 
 /** The side of a connection that its requests answer to. */
@@ -7,6 +9,8 @@ export interface ExchangeOwner extends Peer {
   refuse(error: unknown): void;
 }
 
+const nothing = Buffer.alloc(0);
+
 /** A request on a connection and, when it is there, its answer. */
 export class Exchange implements Request {
   readonly apiKey: number;
@@ -14,8 +18,11 @@ export class Exchange implements Request {
   readonly correlationId: number;
   readonly clientId: string;
   readonly bodyStart: number;
-  readonly frame: Buffer;
+  readonly bytes: number;
   readonly #owner: ExchangeOwner;
+  #frame: Buffer;
+  /** The frame lies in memory that the next chunk will be read into. */
+  #borrows: boolean;
   started = false;
   #done = false;
   #reply: Answer = null;
@@ -26,8 +33,26 @@ export class Exchange implements Request {
     this.correlationId = header.correlationId;
     this.clientId = header.clientId;
     this.bodyStart = header.bodyStart;
-    this.frame = frame;
+    this.bytes = frame.length;
     this.#owner = owner;
+    this.#frame = frame;
+    this.#borrows = frame.length < ownedRequestBytesMin;
+  }
+
+  get frame(): Buffer {
+    return this.#frame;
+  }
+
+  keep(): Buffer {
+    if (this.#borrows) this.#frame = ownCopy(this.#frame);
+    this.#borrows = false;
+    return this.#frame;
+  }
+
+  /** Its handler has read all of the frame. */
+  dropFrame(): void {
+    this.#borrows = false;
+    this.#frame = nothing;
   }
 
   get peer(): Peer {

@@ -210,6 +210,26 @@ describe('produce refuses', () => {
       { errorCode: errorCodes.INVALID_RECORD },
     ]);
   });
+
+  it('regression: a topic without a partition ended the connection when another stood behind it', async () => {
+    const [none, first, second] = [await newTopic(), await newTopic(), await newTopic()];
+    const records = [0, 1].map(() => ({ index: 0, records: good }));
+    const topicData = [
+      { name: none, partitionData: [] },
+      { name: first, partitionData: records },
+      { name: none, partitionData: [] },
+      { name: second, partitionData: records },
+    ];
+    const answer = await kafka.client.send(produce, 9, { acks: -1, timeoutMs: 30_000, topicData });
+    const stored = [
+      { errorCode: 0, baseOffset: 0 },
+      { errorCode: 0, baseOffset: 3 },
+    ];
+    expect(answer.responses).toMatchObject([
+      { name: first, partitionResponses: stored },
+      { name: second, partitionResponses: stored },
+    ]);
+  });
 });
 
 describe('the timeout of a request', () => {

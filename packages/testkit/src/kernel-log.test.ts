@@ -106,22 +106,29 @@ describe('offsets and entries', () => {
     expect(counts).toEqual([0, 3, 1]);
   });
 
-  it('storage 3.4: takes a batch out of the chunk it came in at the end of the turn, also when it has to wait', async () => {
-    // The first one waits for its segment, the second for nothing.
-    for (const value of ['first', 'second']) {
-      const { buffer, start, end } = clientBatch([value]);
-      const chunk = Buffer.alloc(64 * 1024);
-      buffer.copy(chunk, 100, start, end);
-      const batch = new LogBatch(false).fill(chunk, 100, 100 + end - start, 1, batchMaxTimestamp(chunk, 100));
-      batch.borrowed = true;
-      const outcome = append(shard, batch);
-      await turn();
-      expect(batch.buffer).not.toBe(chunk);
-      expect(batch.buffer.buffer.byteLength).toBeLessThan(chunk.length);
-      chunk.fill(0xdd);
-      await outcome;
+  it('storage 3.4: takes a batch out of the memory it came in at once, also when it has to wait', async () => {
+    // The first one waits for its segment, the second for nothing; the last two share an entry.
+    for (const values of [['first'], ['second'], ['third', 'fourth']]) {
+      const outcomes = values.map((value) => {
+        const { buffer, start, end } = clientBatch([value]);
+        const chunk = Buffer.alloc(100 * 1024);
+        buffer.copy(chunk, 100, start, end);
+        const batch = new LogBatch(false).fill(
+          chunk,
+          100,
+          100 + end - start,
+          1,
+          batchMaxTimestamp(chunk, 100),
+        );
+        batch.borrowed = true;
+        const outcome = append(shard, batch);
+        expect(batch.buffer.buffer.byteLength).toBeLessThan(chunk.length);
+        chunk.fill(0xdd);
+        return outcome;
+      });
+      await Promise.all(outcomes);
     }
-    expect(await valuesOf(shard)).toEqual(['0:first', '1:second']);
+    expect(await valuesOf(shard)).toEqual(['0:first', '1:second', '2:third', '3:fourth']);
   });
 
   it('storage 3.1: keeps the batches of brokers and of clients in entries of their own, in the order they came', async () => {

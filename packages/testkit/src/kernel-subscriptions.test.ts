@@ -126,7 +126,7 @@ class Game {
     const batch = publish(this.#kernel, name, 'x', { guarantee, retain }) as LogBatch;
     const row = this.#rows.get(batch) ?? 0;
     this.#rows.set(batch, row + 1);
-    batch.listeners.push({
+    batch.listen({
       settled: (settled) =>
         this.#note(this.#kernel.subjects.forPublish(name).shard, settled.baseOffset + row, {
           name,

@@ -95,7 +95,9 @@ class ProduceCall extends OpenCall implements LateAnswer {
   readonly #request: Request;
   readonly #acks: number;
   readonly #deadlines: ProduceDeadlines;
-  readonly #topics: { name: string; topicId: string; partitionResponses: PartitionAppend[] }[] = [];
+  #topics: { name: string; topicId: string; partitionResponses: PartitionAppend[] }[] = [];
+  /** Where the last of them is in the request, which may name topics without a partition as well. */
+  #topicIndex = -1;
   /** Partitions that are not settled, and one for the walk over the request. */
   #open = 1;
   failed = false;
@@ -124,11 +126,15 @@ class ProduceCall extends OpenCall implements LateAnswer {
   }
 
   partition(topicIndex: number, named: { name: string; id: string }, index: number): PartitionAppend {
-    if (this.#topics.length === topicIndex) {
-      this.#topics.push({ name: named.name, topicId: named.id, partitionResponses: [] });
-    }
     const partition = new PartitionAppend(this, index);
-    this.#topics[topicIndex]!.partitionResponses.push(partition);
+    if (topicIndex === this.#topicIndex) this.#topics.at(-1)!.partitionResponses.push(partition);
+    else {
+      const topic = { name: named.name, topicId: named.id, partitionResponses: [partition] };
+      // Room for one where there is one: `push` to an empty list makes room for seventeen.
+      if (this.#topics.length === 0) this.#topics = [topic];
+      else this.#topics.push(topic);
+      this.#topicIndex = topicIndex;
+    }
     this.#open++;
     return partition;
   }
@@ -178,11 +184,13 @@ export function handleProduce(context: KafkaContext, request: Request): typeof l
       partition.fail(missingTopic(named));
       continue;
     }
-    const { recordsStart, recordsLength } = cursor;
-    const records = { frame, start: recordsStart, end: recordsStart + recordsLength, version: apiVersion };
+    const { recordsStart: start, recordsLength } = cursor;
+    const end = start + recordsLength;
     const shard = shardOf(context.kernel, topic, cursor.partitionIndex);
-    if (shard instanceof Promise) void shard.then((opened) => append(context, opened, records, partition));
-    else append(context, shard, records, partition);
+    if (shard instanceof Promise) {
+      const records = { frame: request.keep(), start, end, version: apiVersion };
+      void shard.then((opened) => append(context, opened, records, partition));
+    } else append(context, shard, { frame, start, end, version: apiVersion }, partition);
   }
   call.walked();
   return later;
@@ -219,7 +227,7 @@ function append(
   }
   const count = batchRecordCount(frame, start);
   const batch = new LogBatch(false).fill(frame, start, end, count, batchMaxTimestamp(frame, start));
-  // The log must not keep a whole request, or the chunk that it came in, for the sake of a small batch.
+  // A small one may lie in memory that is read into again, and the log must not keep a whole request for its sake.
   batch.borrowed = end - start < ownedRequestBytesMin;
   context.counters.producedBatches++;
   context.counters.producedBytes += end - start;

@@ -109,12 +109,12 @@ export class Dispatcher implements MeshListener {
 
   /** Hands over the batches from `first`; stops where one must be decompressed elsewhere and goes on afterwards. */
   #deliver(path: Path, frame: RouteFrame, { first, late }: { first: number; late: boolean }): void {
-    for (let at = first; at < frame.batches.length; at++) {
+    const topic = this.#topicOf(frame.shard);
+    const couldMatch = topic !== undefined && this.#router.couldMatchTopic(topic);
+    for (let at = first; at < frame.batches.length && topic !== undefined; at++) {
       const batch = frame.batches[at]!;
       if (batch.count === 0 || this.#goesNowhere(path, batch)) continue;
-      const topic = this.#topicOf(frame.shard);
-      if (topic === undefined) continue;
-      if (batch.subjects === null && !this.#router.couldMatchTopic(topic)) continue;
+      if (batch.subjects === null && !couldMatch) continue;
       const section = this.#decoder.recordsOf(batch);
       if (section instanceof Promise) {
         this.#wait(path, frame, at, section);

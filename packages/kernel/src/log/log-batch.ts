@@ -28,8 +28,10 @@ export class LogBatch implements RoutedBatch {
   start = 0;
   end = 0;
   maxTimestamp = -1;
-  /** Its buffer holds other things as well, and must not be kept for the sake of the batch. */
+  /** Its buffer is the publisher's again once the log has taken it: the log copies it at once. */
   borrowed = false;
+  /** The bytes before it in its buffer are free, for the header of an entry that begins with it. */
+  hasHeadroom = false;
   readonly brokerEncoded: boolean;
   /** Entry flags beyond `brokerEncoded`; a control batch has count 0 and opaque bytes. */
   readonly flags: number;
@@ -37,7 +39,8 @@ export class LogBatch implements RoutedBatch {
   producerId = -1;
   subjects: readonly (Subject | null)[] | null = null;
   notes: RecordNote[] | null = null;
-  readonly listeners: BatchListener[] = [];
+  /** `nobody` while there is none: most batches have one, and `push` to an empty list makes room for seventeen. */
+  #listeners: BatchListener[] = nobody;
   /** Router epoch at which nothing of it goes to anybody before its commit; -1 while something may. */
   nothingAppendedEpoch = -1;
   /** The same of what goes out with its commit. */
@@ -72,19 +75,22 @@ export class LogBatch implements RoutedBatch {
     this.start = at;
     this.end = at + bytes;
     this.borrowed = false;
+    this.hasHeadroom = false;
   }
 
   /** Adds a listener once: several messages of one listener in a row cost one entry. */
   listen(listener: BatchListener): void {
-    if (this.listeners.at(-1) !== listener) this.listeners.push(listener);
+    if (this.#listeners === nobody) this.#listeners = [listener];
+    else if (this.#listeners.at(-1) !== listener) this.#listeners.push(listener);
   }
 
   settle(error: RobustError<KernelErrorCode> | null): void {
     this.settled = true;
     this.error = error;
-    for (const listener of this.listeners) listener.settled(this, error);
-    this.listeners.length = 0;
+    for (const listener of this.#listeners) listener.settled(this, error);
+    this.#listeners = nobody;
   }
 }
 
 const noBytes = Buffer.alloc(0);
+const nobody: BatchListener[] = [];

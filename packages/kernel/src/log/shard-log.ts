@@ -69,8 +69,6 @@ export class ShardLog {
   #config: TopicConfig;
   #durability: Durability;
   #staged: LogBatch[] = [];
-  /** So many of them borrow no memory. */
-  #kept = 0;
   /** Null where an entry was committed. */
   #inflight: (InflightEntry | null)[] = [];
   #inflightHead = 0;
@@ -152,6 +150,7 @@ export class ShardLog {
       batch.settle(this.#failed);
       return;
     }
+    if (batch.borrowed) this.#modules.appender.slab.adopt(batch, this.#staged.at(-1));
     this.#staged.push(batch);
     this.#modules.appender.took(batch.bytes);
     this.#modules.appender.dirty(this);
@@ -198,11 +197,6 @@ export class ShardLog {
 
   /** Moves what is staged into entries, as far as the segment, the roll and the offset limit allow. */
   drain(out: AppendEntry[]): void {
-    this.#drain(out);
-    this.#keep();
-  }
-
-  #drain(out: AppendEntry[]): void {
     if (this.#failed !== null || this.#stalled) return;
     if (this.#resendFrom >= 0) this.#resend(out);
     if (this.#staged.length === 0 || this.#rolling) return;
@@ -216,31 +210,25 @@ export class ShardLog {
     while (at < staged.length && !this.#rolling) {
       const run = entryRun(staged, at);
       if (!this.#reserve(run.count)) break;
-      out.push(this.#entry(staged.slice(at, run.end), run.count, run.bytes));
+      const batches = run.end - at === staged.length ? staged : staged.slice(at, run.end);
+      out.push(this.#entry(batches, run.count, run.bytes));
       at = run.end;
       if (this.#segmentBytes >= this.#config.segmentBytes && this.#holdsRecords()) this.#rolling = true;
     }
     if (at === 0) return;
     const taken = at === staged.length ? staged : staged.slice(0, at);
     this.#staged = at === staged.length ? [] : staged.slice(at);
-    this.#kept = Math.max(0, this.#kept - at);
     this.#events.appended(taken, from, this.#nextOffset);
     if (this.#rolling) this.#rollWhenQuiet();
-  }
-
-  /** Batches that have to wait leave what they were received in. */
-  #keep(): void {
-    for (; this.#kept < this.#staged.length; this.#kept++) {
-      const batch = this.#staged[this.#kept]!;
-      if (batch.borrowed) batch.moveTo(this.#modules.appender.slab.take(batch.bytes), 0);
-    }
   }
 
   acknowledged(ack: AppendAck): void {
     if (this.#failed !== null || ack.segment !== this.#segment?.id) return;
     const inflight = this.#inflight;
     const from = this.#committed;
-    const batches: LogBatch[] = [];
+    // Those of one entry are handed on as they are; of more, gathered.
+    let batches: readonly LogBatch[] = [];
+    let gathered: LogBatch[] | null = null;
     let bytes = 0;
     while (this.#inflightHead < inflight.length) {
       const entry = inflight[this.#inflightHead]!;
@@ -248,7 +236,12 @@ export class ShardLog {
       // A committed entry must not stay in memory until the array is cut.
       inflight[this.#inflightHead] = null;
       this.#inflightHead++;
-      for (const batch of entry.batches) batches.push(batch);
+      if (batches.length === 0) batches = entry.batches;
+      else {
+        gathered ??= [...batches];
+        batches = gathered;
+        for (const batch of entry.batches) gathered.push(batch);
+      }
       bytes += entry.entry.bytes - entryHeaderBytes;
       this.#committed = entry.endOffset;
     }

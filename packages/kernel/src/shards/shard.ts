@@ -150,12 +150,12 @@ export class Shard {
   appendClient(batch: LogBatch, producer: ProducerBatch | null, listener: BatchListener): SequenceVerdict {
     if (producer !== null) {
       const verdict = this.producers.check(producer);
-      if (verdict.kind === 'inflight') verdict.batch.listeners.push(listener);
+      if (verdict.kind === 'inflight') verdict.batch.listen(listener);
       if (verdict.kind !== 'append') return verdict;
       this.producers.record(producer, { inflight: batch }, batch.maxTimestamp);
       batch.producerId = producer.producerId;
     }
-    batch.listeners.push(listener);
+    batch.listen(listener);
     this.#log.stage(batch);
     return { kind: 'append' };
   }
@@ -167,7 +167,7 @@ export class Shard {
     const bytes = out.finish();
     const batch = new LogBatch(true, entryFlag.control | entryFlag.dedupRelease);
     batch.fill(bytes, 0, bytes.length, 0, -1);
-    if (listener !== null) batch.listeners.push(listener);
+    if (listener !== null) batch.listen(listener);
     this.#log.stage(batch);
   }
 
