@@ -1,9 +1,8 @@
-import { Socket } from 'node:net';
-import type { Will } from '@robustmq/mqtt-codec';
 import { SimClock } from '@robustmq/sim';
-import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MqttBroker } from './mqtt-broker.ts';
 import type { MqttClient } from './mqtt-client.ts';
+import { delayed, pass, will, willsSeen } from './mqtt-wills.ts';
 import { waitUntil } from './wait-until.ts';
 
 let clock: SimClock;
@@ -21,34 +20,6 @@ afterEach(async () => {
   await broker[Symbol.asyncDispose]();
 });
 
-function will(input: Partial<Will> = {}): Will {
-  return { topic: 'will/t', payload: Buffer.from('gone'), qos: 1, retain: false, properties: {}, ...input };
-}
-
-const delayed = (willDelay: number): Will => will({ properties: { willDelay } });
-
-/** Passes virtual time in small steps, so that what falls due can reach the network between. */
-async function pass(seconds: number): Promise<void> {
-  for (let at = 0; at < seconds * 2; at++) await clock.advance(500);
-  await new Promise((resolve) => setTimeout(resolve, 5));
-}
-
-/** Messages for the watcher so far, acknowledged. */
-async function willsSeen(of: MqttClient = watcher): Promise<string[]> {
-  const texts: string[] = [];
-  for (;;) {
-    const packets = await of.settled();
-    if (packets.length === 0) return texts;
-    for (const packet of packets) {
-      if (packet.type === 'pubrel') of.ack('pubcomp', packet.packetId);
-      if (packet.type !== 'publish') continue;
-      texts.push(Buffer.from(packet.payload).toString());
-      if (packet.qos === 1) of.ack('puback', packet.packetId);
-      if (packet.qos === 2) of.ack('pubrec', packet.packetId);
-    }
-  }
-}
-
 async function lose(client: MqttClient): Promise<void> {
   const { connections } = broker.adapter.counters;
   client.drop();
@@ -59,21 +30,21 @@ describe('keep alive', () => {
   for (const version of [3, 4, 5] as const) {
     it(`mqtt defect 19: closes a silent client after one and a half periods, not earlier, version ${version}`, async () => {
       const client = await broker.connect(version, { clientId: 'silent', keepAlive: 10, will: will() });
-      await pass(14);
+      await pass(clock, 14);
       expect(client.closed).toBe(false);
-      await pass(2);
+      await pass(clock, 2);
       if (version === 5) expect(await client.next('disconnect')).toMatchObject({ reasonCode: 0x8d });
       await client.whenClosed();
       // MQTT 3 has no DISCONNECT from a server.
       expect(client.pending).toEqual([]);
-      expect(await willsSeen()).toEqual(['gone']);
+      expect(await willsSeen(watcher)).toEqual(['gone']);
     });
   }
 
   it('every packet counts, not only PINGREQ', async () => {
     const client = await broker.connect(4, { clientId: 'busy', keepAlive: 10 });
     for (let at = 0; at < 5; at++) {
-      await pass(12);
+      await pass(clock, 12);
       await client.publishAcknowledged({ topic: 'busy' });
     }
     expect(client.closed).toBe(false);
@@ -82,11 +53,11 @@ describe('keep alive', () => {
   it('mqtt defect 57: 0 means no timeout', async () => {
     const client = await broker.connect(4, { clientId: 'patient', keepAlive: 0 });
     const { client: told, connack } = await broker.connectWith(5, { clientId: 'told', keepAlive: 0 });
-    await pass(3600);
+    await pass(clock, 3600);
     expect(await client.settled()).toEqual([]);
     expect(connack.properties.serverKeepAlive).toBe(3600);
     expect(await told.settled()).toEqual([]);
-    await pass(5402);
+    await pass(clock, 5402);
     expect(await client.settled()).toEqual([]);
     expect((await told.next('disconnect')).reasonCode).toBe(0x8d);
   }, 30_000);
@@ -106,11 +77,11 @@ describe('keep alive', () => {
       properties: {},
     });
     await client.nothingWithin(30);
-    await pass(10);
+    await pass(clock, 10);
     expect(client.closed).toBe(false);
     broker.storage.journal.release();
     expect((await client.next('suback')).reasonCodes).toEqual([1]);
-    await pass(3);
+    await pass(clock, 3);
     expect((await client.next('disconnect')).reasonCode).toBe(0x8d);
   });
 
@@ -120,9 +91,9 @@ describe('keep alive', () => {
     const session = { clientId: 'stuck', cleanStart: false, properties: { sessionExpiry: 60 } };
     client.sendConnect(session);
     await client.nothingWithin(30);
-    await pass(18);
+    await pass(clock, 18);
     expect(client.pending).toEqual([]);
-    await pass(3);
+    await pass(clock, 3);
     expect((await client.next('connack')).reasonCode).toBe(0x88);
     await client.whenClosed();
     broker.storage.journal.release();
@@ -134,7 +105,7 @@ describe('keep alive', () => {
   it('a connection without CONNECT is closed', async () => {
     const client = await broker.open(5);
     await client.nothingWithin(30);
-    await pass(11);
+    await pass(clock, 11);
     await client.whenClosed();
   });
 });
@@ -143,15 +114,15 @@ describe('will', () => {
   it('mqtt defect 39: is not sent after DISCONNECT 0x00, and is after 0x04', async () => {
     const polite = await broker.connect(5, { clientId: 'polite', will: will() });
     await polite.disconnect();
-    expect(await willsSeen()).toEqual([]);
+    expect(await willsSeen(watcher)).toEqual([]);
     const asking = await broker.connect(5, {
       clientId: 'asking',
       will: will({ payload: Buffer.from('asked') }),
     });
     asking.send({ type: 'disconnect', reasonCode: 4, properties: {} });
     await asking.whenClosed();
-    await pass(1);
-    expect(await willsSeen()).toEqual(['asked']);
+    await pass(clock, 1);
+    expect(await willsSeen(watcher)).toEqual(['asked']);
   });
 
   for (const version of [3, 4, 5] as const) {
@@ -159,10 +130,10 @@ describe('will', () => {
       it(`mqtt defect 39: is sent at QoS ${qos} when the connection of a version ${version} client breaks, once`, async () => {
         const client = await broker.connect(version, { clientId: 'breaks', will: will({ qos }) });
         await lose(client);
-        await pass(1);
-        expect(await willsSeen()).toEqual(['gone']);
-        await pass(60);
-        expect(await willsSeen()).toEqual([]);
+        await pass(clock, 1);
+        expect(await willsSeen(watcher)).toEqual(['gone']);
+        await pass(clock, 60);
+        expect(await willsSeen(watcher)).toEqual([]);
         // The record is deleted and its token released: nothing of it is left.
         for (const shard of broker.kernel.topics.defaultTopic.shards) {
           expect(broker.kernel.readyShard(shard)?.tokens.size ?? 0).toBe(0);
@@ -191,14 +162,14 @@ describe('will', () => {
       properties: { sessionExpiry: 60 },
     });
     await lose(client);
-    await pass(3);
+    await pass(clock, 3);
     const { willDelay: _, ...rest } = properties;
     expect((await watcher.next('publish')).properties).toEqual(rest);
   });
 
   it('is retained if it says so', async () => {
     await lose(await broker.connect(5, { clientId: 'retains', will: will({ retain: true }) }));
-    await pass(1);
+    await pass(clock, 1);
     const late = await broker.connect(5, { clientId: 'late' });
     await late.subscribe('will/t', 1);
     expect(await late.next('publish')).toMatchObject({ retain: true, topic: 'will/t' });
@@ -208,8 +179,8 @@ describe('will', () => {
     const client = await broker.connect(5, { clientId: 'bad', will: will() });
     client.sendBytes(Buffer.from([0x30, 0x80, 0x80, 0x80, 0x80, 0x01]));
     await client.whenClosed();
-    await pass(1);
-    expect(await willsSeen()).toEqual(['gone']);
+    await pass(clock, 1);
+    expect(await willsSeen(watcher)).toEqual(['gone']);
   });
 
   it('to a topic that can not be published to refuses CONNECT', async () => {
@@ -225,44 +196,44 @@ describe('semantics 5.2: will delay', () => {
 
   it("holds the will back, and the session's end sends it earlier", async () => {
     await lose(await broker.connect(5, { clientId: 'c', will: delayed(20), ...session }));
-    await pass(18);
-    expect(await willsSeen()).toEqual([]);
-    await pass(4);
-    expect(await willsSeen()).toEqual(['gone']);
+    await pass(clock, 18);
+    expect(await willsSeen(watcher)).toEqual([]);
+    await pass(clock, 4);
+    expect(await willsSeen(watcher)).toEqual(['gone']);
     await lose(await broker.connect(5, { clientId: 'd', will: delayed(100), ...session }));
-    await pass(28);
-    expect(await willsSeen()).toEqual([]);
-    await pass(4);
-    expect(await willsSeen()).toEqual(['gone']);
+    await pass(clock, 28);
+    expect(await willsSeen(watcher)).toEqual([]);
+    await pass(clock, 4);
+    expect(await willsSeen(watcher)).toEqual(['gone']);
   });
 
   it('resuming within it cancels the will', async () => {
     await lose(await broker.connect(5, { clientId: 'c', will: delayed(10), ...session }));
-    await pass(5);
+    await pass(clock, 5);
     const back = await broker.connect(5, { clientId: 'c', ...session });
-    await pass(60);
-    expect(await willsSeen()).toEqual([]);
+    await pass(clock, 60);
+    expect(await willsSeen(watcher)).toEqual([]);
     await back.disconnect();
   });
 
   it('clean start sends the will at once', async () => {
     await lose(await broker.connect(5, { clientId: 'c', will: delayed(10), ...session }));
     await broker.connect(5, { clientId: 'c', cleanStart: true });
-    expect(await willsSeen()).toEqual(['gone']);
+    expect(await willsSeen(watcher)).toEqual(['gone']);
   });
 
   it('DISCONNECT may shorten the session, and then the will is due', async () => {
     const client = await broker.connect(5, { clientId: 'c', will: delayed(10), ...session });
     client.send({ type: 'disconnect', reasonCode: 4, properties: { sessionExpiry: 0 } });
     await client.whenClosed();
-    await pass(1);
-    expect(await willsSeen()).toEqual(['gone']);
+    await pass(clock, 1);
+    expect(await willsSeen(watcher)).toEqual(['gone']);
   });
 
   it('a session without expiry ends with its connection: the will is not held back', async () => {
     await lose(await broker.connect(5, { clientId: 'c', will: delayed(1000) }));
-    await pass(1);
-    expect(await willsSeen()).toEqual(['gone']);
+    await pass(clock, 1);
+    expect(await willsSeen(watcher)).toEqual(['gone']);
   });
 });
 
@@ -274,15 +245,15 @@ describe('semantics 5.2, mqtt defect 28: wills over the death of the broker', ()
       await broker[how]();
       watcher = await broker.connect(5, { clientId: 'watcher' });
       await watcher.subscribe('will/#', 2);
-      await pass(8);
-      expect(await willsSeen()).toEqual([]);
-      await pass(4);
-      expect((await willsSeen()).sort()).toEqual(['clean', 'gone']);
+      await pass(clock, 8);
+      expect(await willsSeen(watcher)).toEqual([]);
+      await pass(clock, 4);
+      expect((await willsSeen(watcher)).sort()).toEqual(['clean', 'gone']);
       await broker[how]();
       watcher = await broker.connect(5, { clientId: 'watcher' });
       await watcher.subscribe('will/#', 2);
-      await pass(60);
-      expect(await willsSeen()).toEqual([]);
+      await pass(clock, 60);
+      expect(await willsSeen(watcher)).toEqual([]);
     });
 
     it(`are cancelled by who comes back within it after a ${how}`, async () => {
@@ -294,8 +265,8 @@ describe('semantics 5.2, mqtt defect 28: wills over the death of the broker', ()
       await watcher.subscribe('will/#', 2);
       await broker.connect(5, { ...session, properties: { sessionExpiry: 1000 } });
       await broker.connect(4, { ...session, clientId: 'd' });
-      await pass(30);
-      expect(await willsSeen()).toEqual([]);
+      await pass(clock, 30);
+      expect(await willsSeen(watcher)).toEqual([]);
     });
   }
 
@@ -305,15 +276,15 @@ describe('semantics 5.2, mqtt defect 28: wills over the death of the broker', ()
     await broker.crash();
     watcher = await broker.connect(5, { clientId: 'watcher' });
     await watcher.subscribe('will/#', 2);
-    await pass(8);
-    expect(await willsSeen()).toEqual([]);
+    await pass(clock, 8);
+    expect(await willsSeen(watcher)).toEqual([]);
     // A session without expiry waits for the grace, too: its client may come back.
-    await pass(4);
-    expect(await willsSeen()).toEqual(['gone']);
-    await pass(16);
-    expect(await willsSeen()).toEqual([]);
-    await pass(4);
-    expect(await willsSeen()).toEqual(['gone']);
+    await pass(clock, 4);
+    expect(await willsSeen(watcher)).toEqual(['gone']);
+    await pass(clock, 16);
+    expect(await willsSeen(watcher)).toEqual([]);
+    await pass(clock, 4);
+    expect(await willsSeen(watcher)).toEqual(['gone']);
   });
 
   it('semantics 4.2: a crash between the will and the note that it was sent does not send it twice', async () => {
@@ -331,7 +302,7 @@ describe('semantics 5.2, mqtt defect 28: wills over the death of the broker', ()
     await broker.crash();
     const reader = await broker.connect(5, { clientId: 'reader' });
     await reader.subscribe('will/#', 2);
-    await pass(30);
+    await pass(clock, 30);
     expect(await willsSeen(reader)).toEqual([]);
     const shards = broker.kernel.topics.defaultTopic.shards;
     const records = await Promise.all(
@@ -345,13 +316,13 @@ describe('session expiry', () => {
   it('ends a session after its time, not before, whatever restarts meanwhile', async () => {
     const session = { clientId: 'c', cleanStart: false, properties: { sessionExpiry: 60 } };
     await lose(await broker.connect(5, session));
-    await pass(30);
+    await pass(clock, 30);
     await broker.restart();
-    await pass(25);
+    await pass(clock, 25);
     let back = await broker.connectWith(5, session);
     expect(back.connack.sessionPresent).toBe(true);
     await lose(back.client);
-    await pass(62);
+    await pass(clock, 62);
     expect(broker.adapter.counters.sessionsExpired).toBe(1);
     back = await broker.connectWith(5, session);
     expect(back.connack.sessionPresent).toBe(false);
@@ -366,7 +337,7 @@ describe('session expiry', () => {
         properties: { sessionExpiry: 0xffff_ffff },
       }),
     );
-    await pass(3600);
+    await pass(clock, 3600);
     const options = { cleanStart: false, properties: { sessionExpiry: 10 } };
     expect((await broker.connectWith(5, { clientId: 'zero', ...options })).connack.sessionPresent).toBe(
       false,
@@ -378,7 +349,7 @@ describe('session expiry', () => {
     const options = { cleanStart: false, properties: { sessionExpiry: 10 } };
     const client = await broker.connect(5, { clientId: 'c', ...options });
     await client.disconnect(1000);
-    await pass(100);
+    await pass(clock, 100);
     expect((await broker.connectWith(5, { clientId: 'c', ...options })).connack.sessionPresent).toBe(true);
     const without = await broker.connect(5, { clientId: 'd' });
     without.send({ type: 'disconnect', reasonCode: 0, properties: { sessionExpiry: 5 } });
@@ -388,7 +359,7 @@ describe('session expiry', () => {
   it('a version 3 session that is not clean stays', async () => {
     await lose(await broker.connect(4, { clientId: 'old', cleanStart: false }));
     await waitUntil(() => broker.adapter.sessions.offline === 1);
-    await pass(3600);
+    await pass(clock, 3600);
     expect((await broker.connectWith(4, { clientId: 'old', cleanStart: false })).connack.sessionPresent).toBe(
       true,
     );
@@ -409,7 +380,7 @@ describe('message expiry', () => {
     expect((await reader.receive(1))[0]!.properties.messageExpiry).toBe(60);
     await lose(reader);
     await publisher.publishAcknowledged({ topic: 'expires/b', properties });
-    await pass(20);
+    await pass(clock, 20);
     const back = await broker.connect(5, {
       clientId: 'r',
       cleanStart: false,
@@ -436,7 +407,7 @@ describe('message expiry', () => {
     await publisher.next('pubrec');
     const sent = await reader.next('publish');
     await lose(reader);
-    await pass(12);
+    await pass(clock, 12);
     const back = await broker.connect(5, session);
     expect(await back.next('pubrel')).toMatchObject({ packetId: sent.packetId });
     back.ack('pubcomp', sent.packetId, 0x92);
@@ -463,7 +434,7 @@ describe('message expiry', () => {
       properties: { messageExpiry: 0 },
     });
     await publisher.publishAcknowledged({ topic: 'expires/c', payload: 'stays' });
-    await pass(12);
+    await pass(clock, 12);
     const back = await broker.connect(5, session);
     expect(await back.receiveTexts(1)).toEqual(['stays']);
     expect(await back.settled()).toEqual([]);
@@ -471,141 +442,6 @@ describe('message expiry', () => {
     await late.subscribe('expires/#', 1);
     expect(await late.settled()).toEqual([]);
     expect(broker.adapter.counters.droppedExpired).toBeGreaterThan(0);
-  });
-});
-
-/** One call of a socket of the broker: what kind of packet it writes, or that it ends. */
-interface SocketCall {
-  readonly peer: number | undefined;
-  readonly call: 'connack' | 'disconnect' | 'other' | 'end';
-  /** Connections that the broker has at that time. */
-  readonly connections: number;
-}
-
-/**
- * Calls of the broker's sockets, in order, until the test is over. Which of two connections heard first can not be seen at
- * their other ends: the system may tell of both at once.
- */
-function watchSockets(): SocketCall[] {
-  const calls: SocketCall[] = [];
-  const note = (socket: Socket, call: SocketCall['call']): void => {
-    if (socket.localPort !== broker.port) return;
-    // What has ended is destroyed later.
-    if (call === 'end' && calls.some((before) => before.call === 'end' && before.peer === socket.remotePort))
-      return;
-    calls.push({ peer: socket.remotePort, call, connections: broker.adapter.counters.connections });
-  };
-  const { write, end, destroy } = Socket.prototype;
-  type Write = (this: Socket, ...args: Parameters<Socket['write']>) => boolean;
-  type End = (this: Socket, ...args: Parameters<Socket['end']>) => Socket;
-  const watchedWrite: Write = function (...args) {
-    const [bytes] = args;
-    const kind = typeof bytes === 'string' ? 0 : (bytes[0] ?? 0);
-    note(this, kind === 0x20 ? 'connack' : kind === 0xe0 ? 'disconnect' : 'other');
-    return write.apply(this, args);
-  };
-  const watchedEnd: End = function (...args) {
-    note(this, 'end');
-    return end.apply(this, args);
-  };
-  vi.spyOn(Socket.prototype, 'write').mockImplementation(watchedWrite);
-  vi.spyOn(Socket.prototype, 'end').mockImplementation(watchedEnd);
-  vi.spyOn(Socket.prototype, 'destroy').mockImplementation(function (this: Socket, ...args) {
-    note(this, 'end');
-    return destroy.apply(this, args);
-  });
-  onTestFinished(() => void vi.restoreAllMocks());
-  return calls;
-}
-
-describe('mqtt defect 14, 37: takeover', () => {
-  for (const version of [3, 4, 5] as const) {
-    it(`closes the old connection with 0x8E before the new CONNACK, old one of version ${version}`, async () => {
-      const calls = watchSockets();
-      const first = await broker.connect(version, { clientId: 'twin', cleanStart: false });
-      const old = calls.at(-1)!.peer;
-      calls.length = 0;
-      const packets: number[] = [];
-      let closed = false;
-      first.listen(
-        (packet) => packet.type === 'disconnect' && packets.push(packet.reasonCode),
-        () => (closed = true),
-      );
-      const second = await broker.open(5);
-      second.sendConnect({ clientId: 'twin', cleanStart: false });
-      await second.next('connack');
-      expect(broker.adapter.sessions.connected).toBe(2);
-      // Up to the CONNACK the broker has spoken to the old connection alone, and it has that one no longer.
-      const until = calls.slice(0, calls.findIndex(({ call }) => call === 'connack') + 1);
-      const goodbye = version === 5 ? (['disconnect', 'end'] as const) : (['end'] as const);
-      expect(until.map(({ call }) => call)).toEqual([...goodbye, 'connack']);
-      expect(until.map(({ peer }) => peer === old)).toEqual([...goodbye.map(() => true), false]);
-      expect(until.at(-1)!.connections).toBe(2);
-      await waitUntil(() => closed);
-      expect(packets).toEqual(version === 5 ? [0x8e] : []);
-      expect(broker.adapter.counters.takeovers).toBe(1);
-    });
-  }
-
-  it('semantics 5.2: sends a will without delay, cancels a delayed one when the session goes on, sends it at clean start', async () => {
-    const session = { clientId: 'twin', cleanStart: false, properties: { sessionExpiry: 100 } };
-    await broker.connect(5, { ...session, will: will() });
-    await broker.connect(5, { ...session, will: delayed(10) });
-    expect(await willsSeen()).toEqual(['gone']);
-    await broker.connect(5, { ...session, will: delayed(10) });
-    await pass(30);
-    expect(await willsSeen()).toEqual([]);
-    await broker.connect(5, { clientId: 'twin', cleanStart: true });
-    expect(await willsSeen()).toEqual(['gone']);
-  });
-
-  it('mqtt defect 29: loses no message that comes meanwhile', async () => {
-    const session = { clientId: 'twin', cleanStart: false, properties: { sessionExpiry: 100 } };
-    let current = await broker.connect(5, session);
-    await current.subscribe('busy/#', 1);
-    const publisher = await broker.connect(5, { clientId: 'p' });
-    const seen = new Set<string>();
-    for (let round = 0; round < 20; round++) {
-      for (let at = 0; at < 20; at++) {
-        publisher.publish({ topic: 'busy/t', qos: 1, packetId: at + 1, payload: `${round}/${at}` });
-      }
-      const next = await broker.open(5);
-      next.sendConnect(session);
-      expect((await next.next('connack')).sessionPresent).toBe(true);
-      for (let at = 0; at < 20; at++) await publisher.next('puback');
-      for (const packet of current.pending) {
-        if (packet.type === 'publish') seen.add(Buffer.from(packet.payload).toString());
-      }
-      current = next;
-    }
-    const texts = new Set<string>();
-    while (texts.size < 400) {
-      const [message] = await current.receive(1);
-      texts.add(Buffer.from(message!.payload).toString());
-    }
-    expect(texts.size).toBe(400);
-  });
-
-  it('ends what the old connection had published before the new one may send it again', async () => {
-    const session = { clientId: 'twin', cleanStart: false, properties: { sessionExpiry: 100 } };
-    const first = await broker.connect(5, session);
-    await watcher.subscribe('once', 2);
-    first.publish({ topic: 'once', qos: 2, packetId: 1, payload: 'zero' });
-    await first.next('pubrec');
-    first.ack('pubrel', 1);
-    await first.next('pubcomp');
-    broker.storage.journal.hold();
-    first.publish({ topic: 'once', qos: 2, packetId: 1, payload: 'one' });
-    await first.settled();
-    const second = await broker.open(5);
-    second.sendConnect(session);
-    second.publish({ topic: 'once', qos: 2, packetId: 1, dup: true, payload: 'one' });
-    expect(await second.nothingWithin(50)).toBeNull();
-    broker.storage.journal.release();
-    await second.next('connack');
-    await second.next('pubrec');
-    expect(await watcher.receiveTexts(2)).toEqual(['zero', 'one']);
-    expect(await willsSeen()).toEqual([]);
   });
 });
 
@@ -622,7 +458,7 @@ describe('stopping', () => {
     await client.whenClosed();
     await broker.kernel.stop();
     // Connections that linger, and deadlines that were cancelled, run out and set nothing again.
-    await pass(120);
+    await pass(clock, 120);
     expect(clock.pending).toBe(0);
   });
 });

@@ -1,12 +1,12 @@
-import type { Packet, PublishPacket, Qos, UserProperty } from '@robustmq/mqtt-codec';
+import type { Packet, Qos, UserProperty } from '@robustmq/mqtt-codec';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { append, clientBatch } from './kernel-fixture.ts';
 import { MqttBroker } from './mqtt-broker.ts';
 import type { ConnectInput, MqttClient } from './mqtt-client.ts';
+import { all, publish, text, tree } from './mqtt-messages.ts';
 
 let broker: MqttBroker;
 let publisher: MqttClient;
-let count = 0;
 
 beforeAll(async () => {
   broker = await MqttBroker.start();
@@ -16,46 +16,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await broker[Symbol.asyncDispose]();
 });
-
-/** A tree of names that no other test uses. */
-function tree(): string {
-  return `t${++count}`;
-}
-
-const text = (message: PublishPacket): string => Buffer.from(message.payload).toString();
-
-/** Everything that comes, to its end, until `enough` says so and nothing more is there. */
-async function all(
-  client: MqttClient,
-  enough: (messages: readonly PublishPacket[]) => boolean = () => true,
-): Promise<PublishPacket[]> {
-  const messages: PublishPacket[] = [];
-  const deadline = performance.now() + 5000;
-  for (;;) {
-    const packets = await client.settled();
-    if (packets.length === 0) {
-      if (enough(messages) || performance.now() > deadline) return messages;
-      await new Promise((resolve) => setTimeout(resolve, 1));
-    }
-    for (const packet of packets) {
-      if (packet.type === 'pubrel') client.ack('pubcomp', packet.packetId);
-      if (packet.type !== 'publish') continue;
-      messages.push(packet);
-      if (packet.qos === 1) client.ack('puback', packet.packetId);
-      if (packet.qos === 2) client.ack('pubrec', packet.packetId);
-    }
-  }
-}
-
-async function publish(topic: string, payload: string, qos: Qos = 1, retain = false): Promise<void> {
-  publisher.publish({ topic, payload, qos, retain, packetId: qos === 0 ? 0 : 1 });
-  if (qos === 1) await publisher.next('puback');
-  if (qos === 0) await publisher.settled();
-  if (qos < 2) return;
-  await publisher.next('pubrec');
-  publisher.ack('pubrel', 1);
-  await publisher.next('pubcomp');
-}
 
 describe('mqtt defect 35: wildcards', () => {
   const cases: readonly (readonly [filter: string, name: string, matches: boolean])[] = [
@@ -89,7 +49,7 @@ describe('mqtt defect 35: wildcards', () => {
     it(`${filter} ${matches ? 'matches' : 'does not match'} ${name}`, async () => {
       const client = await broker.connect(5, { clientId: 'w' });
       await client.subscribe(filter, 1);
-      await publish(name, 'x');
+      await publish(publisher, name, 'x');
       expect((await all(client)).map(({ topic }) => topic)).toEqual(matches ? [name] : []);
       client.drop();
     });
@@ -122,7 +82,7 @@ describe('overlapping filters', () => {
     await client.subscribe(`${top}/#`, 0, { id: 1, packetId: 1 });
     await client.subscribe(`${top}/1`, 1, { id: 2, packetId: 2 });
     await client.subscribe(`${top}/+`, 2, { id: 268_435_455, packetId: 3 });
-    await publish(`${top}/1`, 'x', 1);
+    await publish(publisher, `${top}/1`, 'x', 1);
     const messages = await all(client);
     expect(messages).toHaveLength(1);
     expect(messages[0]!.qos).toBe(1);
@@ -134,7 +94,7 @@ describe('overlapping filters', () => {
     const client = await broker.connect(4, { clientId: 'overlap4' });
     await client.subscribe(`${top}/#`, 0, 1);
     await client.subscribe(`${top}/1`, 1, 2);
-    await publish(`${top}/1`, 'x', 2);
+    await publish(publisher, `${top}/1`, 'x', 2);
     expect((await all(client)).map(({ qos }) => qos)).toEqual([1]);
   });
 
@@ -157,7 +117,7 @@ describe('overlapping filters', () => {
     await publisher.settled();
     broker.storage.journal.release();
     await publisher.next('puback');
-    await publish(`${top}/1`, '6', 1);
+    await publish(publisher, `${top}/1`, '6', 1);
     const inOrder = ['retained', 'unacknowledged', '5', '6'];
     expect((await all(client, (messages) => messages.length >= 4)).map(text)).toEqual(inOrder);
     // It began between what was sent and what is committed. What was QoS 0 and not retained is over; what is
@@ -179,7 +139,7 @@ describe('overlapping filters', () => {
     publisher.publish({ topic: top, payload: '1' });
     await publisher.settled();
     broker.storage.journal.release();
-    await publish(top, '2', 0);
+    await publish(publisher, top, '2', 0);
     expect((await all(client, (messages) => messages.length >= 2)).map(text)).toEqual(['1', '2']);
   });
 
@@ -206,7 +166,7 @@ describe('subscription options', () => {
     await client.subscribe(`${top}/+`, 1, { packetId: 3, id: 9 });
     await client.publishAcknowledged({ topic: top, payload: 'mine' });
     client.publish({ topic: `${top}/both`, payload: 'mine too' });
-    await publish(top, 'theirs');
+    await publish(publisher, top, 'theirs');
     const messages = await all(client);
     expect(messages.map(text)).toEqual(['mine too', 'theirs']);
     expect(messages[0]!.properties.subscriptionIdentifiers).toEqual([9]);
@@ -218,9 +178,9 @@ describe('subscription options', () => {
     await client.subscribe(`${top}/a`, 1, { retainAsPublished: true });
     await client.subscribe(`${top}/b`, 1, { packetId: 2 });
     for (const qos of [0, 1] as const) {
-      await publish(`${top}/a`, 'x', qos, true);
-      await publish(`${top}/b`, 'x', qos, true);
-      await publish(`${top}/a`, 'x', qos, false);
+      await publish(publisher, `${top}/a`, 'x', qos, true);
+      await publish(publisher, `${top}/b`, 'x', qos, true);
+      await publish(publisher, `${top}/a`, 'x', qos, false);
     }
     const flags = (await all(client)).map(({ topic, retain }) => `${topic.at(-1)}${retain}`);
     expect(flags.sort()).toEqual(['atrue', 'atrue', 'bfalse', 'bfalse', 'afalse', 'afalse'].sort());
@@ -240,7 +200,7 @@ describe('subscription options', () => {
     await client.subscribe(top, 1);
     client.send({ type: 'unsubscribe', packetId: 2, filters: [top, 'never'], properties: {} });
     expect((await client.next('unsuback')).reasonCodes).toEqual([0, 0x11]);
-    await publish(top, 'x');
+    await publish(publisher, top, 'x');
     expect(await all(client)).toEqual([]);
   });
 });
@@ -330,226 +290,6 @@ describe('what changes the filters of a kept session is acknowledged when it is 
       },
     );
   }
-});
-
-describe('retained messages', () => {
-  it('mqtt defect 33: come with RETAIN, their QoS and the properties of the publisher', async () => {
-    const top = tree();
-    const userProperties: UserProperty[] = [
-      ['b', '1'],
-      ['a', '2'],
-      ['b', '3'],
-    ];
-    const properties = { contentType: 'text/plain', userProperties, responseTopic: 'r' };
-    await publisher.publishAcknowledged({ topic: `${top}/a`, payload: 'kept', retain: true, properties });
-    await publish(`${top}/b`, 'two', 2, true);
-    await publish(`${top}/c`, 'zero', 0, true);
-    const client = await broker.connect(5, { clientId: 'reader' });
-    await client.subscribe(`${top}/#`, 1, { id: 4 });
-    const messages = (await all(client)).sort((a, b) => a.topic.localeCompare(b.topic));
-    expect(messages.map(({ qos, retain }) => [qos, retain])).toEqual([
-      [1, true],
-      [1, true],
-      [0, true],
-    ]);
-    expect(messages[0]!.properties).toEqual({ ...properties, subscriptionIdentifiers: [4] });
-  });
-
-  it('are replaced by the next and cleared by an empty one, which is delivered', async () => {
-    const top = tree();
-    const live = await broker.connect(4, { clientId: 'live' });
-    await live.subscribe(`${top}/a`, 1);
-    await publish(`${top}/a`, '1', 1, true);
-    await publish(`${top}/a`, '2', 1, true);
-    const first = await broker.connect(4, { clientId: 'r1' });
-    await first.subscribe(`${top}/a`, 1);
-    expect((await all(first)).map(text)).toEqual(['2']);
-    await publish(`${top}/a`, '', 1, true);
-    const second = await broker.connect(4, { clientId: 'r2' });
-    await second.subscribe(`${top}/#`, 1);
-    expect(await all(second)).toEqual([]);
-    expect((await all(live)).map((message) => [text(message), message.retain])).toEqual([
-      ['1', false],
-      ['2', false],
-      ['', false],
-    ]);
-  });
-
-  it('retain handling 0 always, 1 with a new subscription, 2 never', async () => {
-    const top = tree();
-    await publish(`${top}/a`, 'x', 1, true);
-    const client = await broker.connect(5, { clientId: 'handling' });
-    const subscribe = async (retainHandling: 0 | 1 | 2): Promise<number> => {
-      await client.subscribe(`${top}/#`, 1, { retainHandling });
-      return (await all(client)).length;
-    };
-    expect(await subscribe(2)).toBe(0);
-    expect(await subscribe(1)).toBe(0);
-    expect(await subscribe(0)).toBe(1);
-    expect(await subscribe(0)).toBe(1);
-    client.send({ type: 'unsubscribe', packetId: 2, filters: [`${top}/#`], properties: {} });
-    await client.next('unsuback');
-    expect(await subscribe(1)).toBe(1);
-    expect(await subscribe(1)).toBe(0);
-  });
-
-  for (const granted of [0, 1, 2] as const) {
-    it(`mqtt defect 25: more than the window come completely, before live ones, without a gap, at QoS ${granted}`, async () => {
-      const top = tree();
-      const many = 300;
-      for (let at = 0; at < many; at++) await publish(`${top}/${at}`, 'old', 1, true);
-      const client = await broker.connect(5, {
-        clientId: `many${granted}`,
-        properties: { receiveMaximum: 5 },
-      });
-      await client.subscribe(`${top}/#`, granted);
-      // Live ones while the hand-over is under way; some replace what is still owed.
-      for (let at = 0; at < many; at += 3) {
-        await publish(`${top}/${at}`, 'new', ([0, 1] as const)[at % 2]!, true);
-      }
-      const last = new Map<string, string>();
-      const seen = new Map<string, number>();
-      const isNew = (message: PublishPacket): boolean => text(message) === 'new';
-      const come = await all(
-        client,
-        (messages) =>
-          messages.filter(isNew).length === 100 && new Set(messages.map(({ topic }) => topic)).size === many,
-      );
-      for (const message of come) {
-        last.set(message.topic, text(message));
-        const key = `${message.topic} ${text(message)}`;
-        seen.set(key, (seen.get(key) ?? 0) + 1);
-      }
-      expect(last.size).toBe(many);
-      for (let at = 0; at < many; at++) {
-        expect(last.get(`${top}/${at}`), `${at}`).toBe(at % 3 === 0 ? 'new' : 'old');
-      }
-      expect([...seen].filter(([, times]) => times > 1)).toEqual([]);
-      // Whatever their names: first what is retained, then what is live, but for what is sent at QoS 0, which waits for no
-      // acknowledgement and is kept by nobody until one comes.
-      const isLive = ({ retain, qos }: PublishPacket): boolean => !retain && (granted === 0 || qos > 0);
-      const retained = come.map(({ retain }) => retain);
-      expect(come.filter(isLive)).toHaveLength(granted === 0 ? 100 : 50);
-      expect(come.findIndex(isLive)).toBeGreaterThan(retained.lastIndexOf(true));
-      expect(come.filter(({ retain }) => !retain).every(isNew)).toBe(true);
-      client.drop();
-    });
-  }
-
-  it('mqtt defect 25: come before what is live while the subscription of a kept session is being stored', async () => {
-    await using own = await MqttBroker.start();
-    const writer = await own.connect(5, { clientId: 'w' });
-    for (const name of ['a', 'b', 'c']) {
-      await writer.publishAcknowledged({ topic: `kept/${name}`, payload: 'old', retain: true });
-    }
-    const client = await own.connect(5, { clientId: 'kept', properties: { sessionExpiry: 60 } });
-    const { journal } = own.storage;
-    journal.hold();
-    // The live one is stored first, and gets its answer before the subscription has one.
-    writer.publish({ topic: 'kept/d', payload: 'new', qos: 1, packetId: 1 });
-    await writer.settled();
-    const options = { qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 } as const;
-    const subscriptions = [{ filter: 'kept/#', ...options }];
-    client.send({ type: 'subscribe', packetId: 1, subscriptions, properties: {} });
-    expect(await client.nothingWithin(30)).toBeNull();
-    journal.release();
-    const come = await all(client, ({ length }) => length === 4);
-    expect(come.map(({ retain }) => retain)).toEqual([true, true, true, false]);
-  });
-
-  it('that change while SUBSCRIBE is handled are never missed and never older than what came', async () => {
-    const top = tree();
-    let stop = false;
-    const writer = await broker.connect(4, { clientId: 'writer' });
-    const writing = (async (): Promise<number> => {
-      let at = 0;
-      for (; !stop; at++) {
-        const qos = ([0, 1] as const)[at % 2]!;
-        writer.publish({ topic: `${top}/x`, retain: true, payload: String(at), qos, packetId: qos });
-        if (qos === 1) await writer.next('puback');
-      }
-      await writer.settled();
-      return at - 1;
-    })();
-    const readers: MqttClient[] = [];
-    for (let round = 0; round < 40; round++) {
-      const client = await broker.connect(4, { clientId: `racer${round}` });
-      readers.push(client);
-      await client.subscribe(`${top}/x`, (round % 2) as Qos).catch(() => undefined);
-    }
-    stop = true;
-    const newest = await writing;
-    for (const [round, client] of readers.entries()) {
-      const numbers = (await all(client)).map((message) => Number(text(message)));
-      expect(Math.max(...numbers), `reader ${round}`).toBe(newest);
-      // At QoS 1 the two paths may cross by what is in flight; at QoS 0 there is one path.
-      if (round % 2 === 0) expect(numbers).toEqual([...new Set(numbers)].sort((a, b) => a - b));
-      client.drop();
-    }
-  });
-
-  it('survive a restart and a crash', async () => {
-    await using own = await MqttBroker.start();
-    const writer = await own.connect(4, { clientId: 'w' });
-    await writer.publishAcknowledged({ topic: 'kept/a', payload: '1', retain: true });
-    await writer.publishAcknowledged({ topic: 'kept/b', payload: '2', retain: true });
-    await writer.publishAcknowledged({ topic: 'kept/b', payload: '', retain: true });
-    for (const how of ['restart', 'crash'] as const) {
-      await own[how]();
-      const client = await own.connect(4, { clientId: 'r' });
-      await client.subscribe('#', 1);
-      expect((await all(client)).map(text)).toEqual(['1']);
-    }
-  });
-
-  it('that are still owed are not lost when the subscription is replaced (MQTT-3.8.4-4)', async () => {
-    const top = tree();
-    for (let at = 0; at < 20; at++) await publish(`${top}/${at}`, 'x', 1, true);
-    const client = await broker.connect(5, { clientId: 'replaced', properties: { receiveMaximum: 3 } });
-    const subscription = { filter: `${top}/#`, qos: 1 as const, noLocal: false, retainAsPublished: false };
-    const twice = [
-      { ...subscription, retainHandling: 1 as const },
-      { ...subscription, retainHandling: 1 as const },
-    ];
-    client.send({ type: 'subscribe', packetId: 1, subscriptions: twice, properties: {} });
-    expect((await client.next('suback')).reasonCodes).toEqual([1, 1]);
-    const first: PublishPacket[] = [];
-    for (let at = 0; at < 3; at++) first.push(await client.next('publish'));
-    client.send({
-      type: 'subscribe',
-      packetId: 2,
-      subscriptions: [{ ...subscription, retainHandling: 2 }],
-      properties: { subscriptionIdentifiers: [7] },
-    });
-    await client.next('suback');
-    for (const message of first) client.ack('puback', message.packetId);
-    const rest = await all(client, (messages) => messages.length >= 17);
-    expect(new Set([...first, ...rest].map(({ topic }) => topic)).size).toBe(20);
-    expect(rest.map(({ properties }) => properties.subscriptionIdentifiers)).toEqual(rest.map(() => [7]));
-  });
-
-  it('that a kept session is still owed come after it is resumed, once each', async () => {
-    const top = tree();
-    for (let at = 0; at < 20; at++) await publish(`${top}/${at}`, 'x', 2, true);
-    const session = {
-      clientId: 'owed',
-      cleanStart: false,
-      properties: { sessionExpiry: 60, receiveMaximum: 4 },
-    };
-    const first = await broker.connect(5, session);
-    await first.subscribe(`${top}/#`, 2);
-    for (let at = 0; at < 4; at++) await first.next('publish');
-    expect(await first.settled()).toEqual([]);
-    first.drop();
-    const back = await broker.connect(5, session);
-    const topics = (await all(back, (messages) => messages.length >= 20)).map(({ topic }) => topic);
-    expect(topics).toHaveLength(20);
-    expect(new Set(topics).size).toBe(20);
-    back.drop();
-    const again = await broker.connect(5, session);
-    expect(await all(again)).toEqual([]);
-    await again.disconnect(0);
-  });
 });
 
 describe('what a message carries', () => {
@@ -649,7 +389,7 @@ describe('topic aliases', () => {
     await reader.subscribe(`${top}/#`, 2);
     const names = [`${top}/first`, `${top}/second`, `${top}/third`];
     for (let round = 0; round < 4; round++) {
-      for (const name of names) await publish(name, `${round}`, (round % 3) as Qos);
+      for (const name of names) await publish(publisher, name, `${round}`, (round % 3) as Qos);
     }
     const known = new Map<number, string>();
     const seen = new Map<string, string[]>();
@@ -672,7 +412,7 @@ describe('topic aliases', () => {
     const top = tree();
     const reader = await broker.connect(5, { clientId: 'no-alias' });
     await reader.subscribe(`${top}/#`, 0);
-    for (let at = 0; at < 3; at++) await publish(`${top}/same`, 'x', 0);
+    for (let at = 0; at < 3; at++) await publish(publisher, `${top}/same`, 'x', 0);
     for (const message of await all(reader)) {
       expect(message).toMatchObject({ topic: `${top}/same`, properties: {} });
     }
