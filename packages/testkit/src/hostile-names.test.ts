@@ -104,7 +104,7 @@ describe('identities', () => {
     Buffer.concat(encodeRequest(metadata, { version: 4, correlationId: 1, clientId }, { topics: [] }));
 
   for (const [name, text] of bad) {
-    it(`with ${name} are refused: client id and user name of MQTT, client id and group of Kafka`, async () => {
+    it(`with ${name} are refused: client id and user name of MQTT, client id, group and instance of Kafka`, async () => {
       const bytes = Buffer.from(text, 'hex');
       for (const version of [4, 5] as const) {
         for (const field of ['clientId', 'username'] as const) {
@@ -122,6 +122,10 @@ describe('identities', () => {
       const join = requestBytes(joinGroup, 4, { groupId: 'gggg', ...joining });
       const joined = decodeResponse(joinGroup, 4, (await answerTo(join, 'gggg', bytes))!);
       expect(joined.errorCode).toBe(errorCodes.INVALID_GROUP_ID);
+      const asInstance = { groupId: 'static', ...joining, groupInstanceId: 'iiii' };
+      const instance = requestBytes(joinGroup, 5, asInstance);
+      const entered = decodeResponse(joinGroup, 5, (await answerTo(instance, 'iiii', bytes))!);
+      expect(entered.errorCode).toBe(errorCodes.INVALID_REQUEST);
       const commit = requestBytes(offsetCommit, 7, { groupId: 'gggg', topics: committed });
       const { topics } = decodeResponse(offsetCommit, 7, (await answerTo(commit, 'gggg', bytes))!);
       expect(topics[0]!.partitions[0]!.errorCode).toBe(errorCodes.INVALID_GROUP_ID);
@@ -136,6 +140,8 @@ describe('identities', () => {
       await client.disconnect();
       const { errorCode } = await kafka.send(joinGroup, 4, { groupId: name, ...joining }, name);
       expect(errorCode).toBe(errorCodes.MEMBER_ID_REQUIRED);
+      const asInstance = { groupId: `of ${name}`, ...joining, groupInstanceId: name };
+      expect((await kafka.send(joinGroup, 5, asInstance)).errorCode).toBe(errorCodes.NONE);
     }
   });
 });

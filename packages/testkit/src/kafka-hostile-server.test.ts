@@ -7,9 +7,11 @@ import {
   errorCodes,
   fetch as fetchApi,
   initProducerId,
+  joinGroup,
   listGroups,
   metadata,
   produce,
+  syncGroup,
 } from '@robustmq/kafka-codec';
 import { batchHeaderBytes, codecs, loadZstd, compressBatch } from '@robustmq/record';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -87,6 +89,13 @@ const int32 = (value: number): Buffer => {
   return bytes;
 };
 
+const varint = (value: number): Buffer => {
+  const bytes: number[] = [];
+  let rest = value;
+  for (; rest > 127; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 128);
+  return Buffer.from([...bytes, rest]);
+};
+
 /** A request frame: api key, version, correlation id, client id, body. */
 function requestOf(apiKey: number, version: number, body: Buffer): Buffer {
   const head = Buffer.alloc(10);
@@ -97,12 +106,35 @@ function requestOf(apiKey: number, version: number, body: Buffer): Buffer {
 }
 
 describe('declared length far above what comes', () => {
+  /** `request` up to three bytes of the field that begins with `mark`; its length, of `size` bytes, is `length` instead. */
+  const lying = (request: Buffer, mark: string, length: Buffer, size = length.length): Buffer => {
+    const at = request.indexOf(mark);
+    return framed(Buffer.concat([request.subarray(4, at - size), length, request.subarray(at, at + 3)]));
+  };
+  const named = (version: number): Buffer => requestBytes(metadata, version, { topics: [{ name: 'tttt' }] });
+  const joining = (version: number): Buffer => {
+    const protocols = [{ name: 'range', metadata: Buffer.from('mmmm') }];
+    const timing = { sessionTimeoutMs: 10_000, protocolType: 'consumer' };
+    return requestBytes(joinGroup, version, { groupId: 'gggg', memberId: '', ...timing, protocols });
+  };
+  const syncing = (version: number): Buffer => {
+    const assignments = [{ memberId: 'm', assignment: Buffer.from('aaaa') }];
+    return requestBytes(syncGroup, version, { groupId: 'g', memberId: 'm', generationId: 1, assignments });
+  };
+  const most = varint(0xffffffff);
   const lies: readonly (readonly [name: string, bytes: Buffer])[] = [
     ['the longest request that is taken', int32(100 * mebibyte)],
     ['the same and three bytes', Buffer.concat([int32(100 * mebibyte), Buffer.alloc(3)])],
     ['2 GiB', int32(0x7fffffff)],
     ['a negative length', int32(-1)],
     ['a text that says 32,767 bytes', requestOf(10, 0, Buffer.from([0x7f, 0xff, 0x61]))],
+    ['a client id that says 32,767 bytes', lying(named(4), 'raw', Buffer.of(0x7f, 0xff))],
+    ['a topic that says 4 GiB, compact', lying(named(9), 'tttt', most, 1)],
+    ['a group that says 4 GiB, compact', lying(joining(6), 'gggg', most, 1)],
+    ['metadata of JoinGroup that say 2 GiB', lying(joining(4), 'mmmm', int32(0x7fffffff))],
+    ['metadata of JoinGroup that say 4 GiB, compact', lying(joining(6), 'mmmm', most, 1)],
+    ['an assignment that says 2 GiB', lying(syncing(3), 'aaaa', int32(0x7fffffff))],
+    ['an assignment that says 4 GiB, compact', lying(syncing(4), 'aaaa', most, 1)],
     [
       'records that say 2 GiB',
       requestOf(
@@ -128,12 +160,6 @@ describe('declared length far above what comes', () => {
 
 describe('count amplification', () => {
   const zeros = Buffer.alloc(1000);
-  const varint = (value: number): Buffer => {
-    const bytes: number[] = [];
-    let rest = value;
-    for (; rest > 127; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 128);
-    return Buffer.from([...bytes, rest]);
-  };
   const flexible = (body: Buffer): Buffer => Buffer.concat([Buffer.of(0), body]);
   const counts: readonly (readonly [name: string, bytes: Buffer])[] = [
     ['2^31-1 topics of Metadata', requestOf(3, 4, Buffer.concat([int32(0x7fffffff), zeros]))],

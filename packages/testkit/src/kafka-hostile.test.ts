@@ -66,7 +66,9 @@ afterAll(async () => {
 const ends = (bytes: Buffer) => outcomeOf(kafka.kafka, bytes);
 
 describe('a request', () => {
-  it('of every API is answered as it is sent, and with bytes behind it', async () => {
+  it('kafka defect 20: of every API is answered as it is sent, and with bytes behind it', async () => {
+    const sampled = new Set(samples.map(({ api }) => api.key));
+    expect(sampled).toEqual(new Set(advertised.map(({ apiKey }) => apiKey)));
     for (const { name, bytes } of samples) {
       expect(`${name} ${await ends(bytes)}`).toBe(`${name} answered`);
       const longer = framed(Buffer.concat([bytes.subarray(4), Buffer.from([1, 2, 3])]));

@@ -14,7 +14,7 @@ vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
 /** What an attack may cost (scorecard S2); the time is that of a busy machine with two cores. */
 const growthMibMax = 32;
 const p99MsMax = 4000;
-/** What buffers may take beside 200 to 700 connections that only say how long they are; 100 of 64 KiB are more. */
+/** What buffers may take beside 200 to 1,300 connections that only say how long they are; 100 of 64 KiB are more. */
 const bufferMibMax = 4;
 /** What may be in use afterwards more than before; one small object for each of 100,000 operations is more. */
 const leftMibMax = 2;
@@ -104,20 +104,12 @@ async function allClosed(count: number, bytes: Buffer): Promise<number> {
 }
 
 describe('declared length far above what comes', () => {
-  /** CONNECT of version 5 whose length at `at` (two bytes) says 65,535. */
-  const lying = (at: number): Buffer => {
-    const will = { topic: 'w', payload: Buffer.from('p'), qos: 0 as const, retain: false, properties: {} };
-    const bytes = connectBytes(5, { clientId: 'c', username: 'u', password: Buffer.from('p'), will });
-    bytes.writeUInt16BE(65_535, at);
-    return bytes;
-  };
   const before: readonly (readonly [name: string, bytes: Buffer])[] = [
     ['the largest remaining length', hex('10 ff ff ff 7f 00 04 4d')],
     ['a remaining length just above 64 KiB', hex('10 80 80 04 00 04 4d')],
     ['a remaining length below 64 KiB, and no more', hex('10 f0 ff 03 00 04 4d')],
     ['a remaining length that never ends', hex('10 ff ff')],
     ['a protocol name of 65,535 bytes', hex('10 20 ff ff 4d 51')],
-    ['a client id of 65,535 bytes', lying(13)],
     ['a property length of 268 MB', hex('10 13 0004 4d515454 05 02 0000 ff ff ff 7f 26 0001 61')],
   ];
   it('before CONNECT: costs nothing and ends in time, on 100 connections each', async () => {
@@ -127,6 +119,66 @@ describe('declared length far above what comes', () => {
           before.map(async ([name, bytes]) => [name, (await allClosed(100, bytes)) < deadlineMs] as const),
         );
         expect(lives).toEqual(before.map(([name]) => [name, true]));
+      }),
+    );
+  });
+
+  /** `packet` whose length in front of `mark` says 65,535 bytes. */
+  const lyingText = (packet: Buffer, mark: string): Buffer => {
+    const bytes = Buffer.from(packet);
+    bytes.writeUInt16BE(65_535, bytes.indexOf(mark) - 2);
+    return bytes;
+  };
+  /** `packet` whose properties, behind `mark`, say 268 MB. */
+  const lyingProperties = (packet: Buffer, mark: string): Buffer => {
+    const at = packet.indexOf(mark) + mark.length;
+    const bytes = Buffer.concat([packet.subarray(0, at), hex('ff ff ff 7f'), packet.subarray(at + 1)]);
+    bytes[1]! += 3;
+    return bytes;
+  };
+  const properties = {
+    contentType: 'tttt',
+    responseTopic: 'rrrr',
+    correlationData: Buffer.from('dddd'),
+    userProperties: [['nnnn', 'vvvv']] as [string, string][],
+  };
+  const inProperties = ['tttt', 'rrrr', 'dddd', 'nnnn', 'vvvv'];
+  const will = { topic: 'wwww', payload: Buffer.from('pppp'), qos: 0 as const, retain: false, properties };
+  const own = { userProperties: [['mmmm', 'xxxx']] as [string, string][] };
+  const credentials = { clientId: 'cccc', username: 'uuuu', password: Buffer.from('ssss') };
+  const connect = connectBytes(5, { ...credentials, will, properties: own });
+  const message = { qos: 0 as const, retain: false, dup: false, packetId: 0, payload: Buffer.alloc(0) };
+  const publish = encodePacket(5, { type: 'publish', topic: 'oooo', ...message, properties });
+  const refused = (): Promise<number> => metricOf(siege.server, 'robustmq_mqtt_protocol_errors_total');
+
+  it('every length of CONNECT: refused by it, and nothing is made, on 100 connections each', async () => {
+    await connected(5, { ...credentials, will, properties: own }).then((client) => client.drop());
+    const texts = ['cccc', 'uuuu', 'ssss', 'wwww', 'pppp', 'mmmm', 'xxxx', ...inProperties];
+    const lies = texts.map((mark) => lyingText(connect, mark));
+    // Those of the will are behind the client id.
+    lies.push(lyingProperties(connect, 'cccc'));
+    allocatesNothing(
+      await siege.withstand(async () => {
+        for (const [at, bytes] of lies.entries()) {
+          const before = await refused();
+          await allClosed(100, bytes);
+          expect([at, (await refused()) - before]).toEqual([at, 100]);
+        }
+      }),
+    );
+  });
+
+  it('every length of PUBLISH, and of a filter: refused by it, and nothing is made, on 100 connections each', async () => {
+    const lies = ['oooo', ...inProperties].map((mark) => lyingText(publish, mark));
+    lies.push(lyingProperties(publish, 'oooo'), lyingText(subscribeBytes('ffff'), 'ffff'));
+    allocatesNothing(
+      await siege.withstand(async () => {
+        for (const [at, bytes] of lies.entries()) {
+          const clients = await Promise.all(Array.from({ length: 100 }, () => connected(5)));
+          for (const client of clients) client.sendBytes(bytes);
+          const ends = await Promise.all(clients.map((client) => client.next('disconnect')));
+          expect([at, ...new Set(ends.map(({ reasonCode }) => reasonCode))]).toEqual([at, 0x81]);
+        }
       }),
     );
   });

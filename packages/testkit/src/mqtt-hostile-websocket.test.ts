@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { encodePacket } from '@robustmq/mqtt-codec';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { printFigures, RawPeer, Siege } from './hostile-siege.ts';
+import { cpuMsOf, printFigures, RawPeer, Siege } from './hostile-siege.ts';
 import type { Damage } from './hostile-siege.ts';
+import { MqttClient } from './mqtt-client.ts';
 import { waitUntil } from './wait-until.ts';
 
 // A real process, on a machine that other tests use too.
@@ -12,13 +13,15 @@ const mebibyte = 1024 * 1024;
 const connectTimeoutMs = 2500;
 const partialPacketMs = 1000;
 const deadlineMs = 6000;
+/** Fewer than by default, so that they are there at once. */
+const subscriptionsMax = 100;
 const binary = 0x82;
 const ping = 0x89;
 
 let siege: Siege;
 
 beforeAll(async () => {
-  siege = await Siege.start({ mqtt: { connectTimeoutMs, partialPacketMs } });
+  siege = await Siege.start({ mqtt: { connectTimeoutMs, partialPacketMs, subscriptionsMax } });
 });
 
 afterAll(async () => {
@@ -224,6 +227,95 @@ describe('the way to WebSocket', () => {
       expect(peer.received.toString('latin1')).toMatch(new RegExp(`^HTTP/1.1 ${status}`));
     }
   });
+});
+
+describe('limits hold over WebSocket as over TCP', () => {
+  const levels = 128;
+  /** Of the packet that comes next, its code. */
+  const cases: readonly (readonly [
+    what: string,
+    code: number,
+    act: (client: MqttClient) => Promise<number>,
+  ])[] = [
+    [
+      'a packet above Maximum Packet Size',
+      0x95,
+      (client) => {
+        client.sendBytes(Buffer.from([0x30, 0xff, 0xff, 0xff, 0x7f]));
+        return ended(client);
+      },
+    ],
+    [
+      `a topic of ${levels + 1} levels`,
+      0x90,
+      (client) => {
+        client.publish({ topic: `${'a/'.repeat(levels)}a`, qos: 1, packetId: 1 });
+        return ended(client);
+      },
+    ],
+    [
+      'a topic of as many levels as may be',
+      0,
+      (client) => client.publishAcknowledged({ topic: `${'a/'.repeat(levels - 1)}a` }),
+    ],
+    [
+      'a filter beyond `mqtt.subscriptionsMax`',
+      0x97,
+      async (client) => {
+        const filters = Array.from({ length: subscriptionsMax }, (_, at) => `s/${at}`);
+        expect(new Set(await client.subscribe(filters, 0))).toEqual(new Set([0]));
+        const [code] = await client.subscribe('s/more', 0);
+        return code!;
+      },
+    ],
+  ];
+
+  /** The code of DISCONNECT, behind which the connection is closed. */
+  async function ended(client: MqttClient): Promise<number> {
+    const { reasonCode } = await client.next('disconnect');
+    await client.whenClosed();
+    return reasonCode;
+  }
+
+  for (const [what, code, act] of cases) {
+    it(`${what} is answered with ${code}`, async () => {
+      const url = `ws://127.0.0.1:${siege.server.ports.mqttWebSocket}/mqtt`;
+      const { client } = await MqttClient.openWebSocket(url, 5);
+      client.sendConnect();
+      expect((await client.next('connack')).reasonCode).toBe(0);
+      expect(await act(client)).toBe(code);
+      client.drop();
+    });
+  }
+});
+
+it('floods of HTTP/2 on the admin listener and on that of WebSocket end at once, and others are served', async () => {
+  // SETTINGS without values, then RST_STREAM of a stream that was never opened.
+  const frames = Buffer.from('000000040000000000' + '00000403000000000100000008', 'hex');
+  const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+  const chunk = Buffer.concat(Array.from({ length: 3000 }, () => frames));
+  for (const listener of ['admin', 'mqttWebSocket'] as const) {
+    let cpuMs = 0;
+    const damage = await siege.withstand(async () => {
+      const before = cpuMsOf(siege.server.pid);
+      const peers = await Promise.all(
+        Array.from({ length: 100 }, () => RawPeer.open(siege.server.ports[listener])),
+      );
+      const flood = peers.map(async (peer) => {
+        await peer.pour([preface, ...Array.from({ length: 1000 }, () => chunk)]);
+        await peer.whenClosed();
+      });
+      const answer = await fetch(`http://${siege.server.address('admin')}/metrics`);
+      expect(answer.status).toBe(200);
+      (await connected()).drop();
+      await Promise.all(flood);
+      cpuMs = cpuMsOf(siege.server.pid) - before;
+    });
+    printFigures(`HTTP/2 on ${listener}`, { cpuMs });
+    harmless(damage);
+    // Of 6.6 GB that would be sent.
+    expect(cpuMs).toBeLessThan(500);
+  }
 });
 
 describe('the admin listener', () => {
