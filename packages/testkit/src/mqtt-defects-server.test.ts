@@ -83,7 +83,7 @@ it('semantics 8.1: each number that is bounded is a metric', async () => {
   await client.disconnect(0);
 });
 
-it('mqtt defect 50: what decides that a reader is slow is counted in bytes and milliseconds', () => {
+it('the keys of what decides that a reader is slow name bytes and milliseconds', () => {
   const page = readFileSync(new URL('../../../docs/configuration.md', import.meta.url), 'utf8');
   const keys = [...page.matchAll(/^\| `((?:mqtt|kafka)\.\w*(?:unsent|stalled)\w*)`/gm)].map(
     (match) => match[1],
@@ -104,17 +104,21 @@ it('mqtt defect 61: at 1,000 messages a second PUBACK and delivery take a few sy
   const late = new Set<keyof Paces>(['puback', 'everyone', 'alternating']);
   // A busy machine spoils windows; polling, or a timer of the network, would spoil all.
   while (late.size > 0 && windows.length < 40) {
-    syncMs = Math.min(syncMs, quantile(syncTimes(20), 0.5));
+    const syncs = syncTimes(20);
+    syncMs = Math.min(syncMs, quantile(syncs, 0.5));
+    const slowMs = Math.min(8 + quantile(syncs, 0.99) * 8, networkTimerMs - 8);
     const paces = await load.measure(500);
     for (const each of late) {
       const times = paces[each];
-      const fast = quantile(times, 0.5) < 4 + syncMs * 4 && quantile(times, 0.99) < networkTimerMs - 8;
+      const fast = quantile(times, 0.5) < 4 + syncMs * 4 && quantile(times, 0.99) < slowMs;
       if (fast) late.delete(each);
     }
     const shown = Object.values(paces).map((times: number[]) =>
       [0.5, 0.99].map((part) => quantile(times, part).toFixed(1)).join(' to '),
     );
-    windows.push(`${shown.join(', ')} ms, a sync of ${syncMs.toFixed(1)} ms`);
+    windows.push(
+      `${shown.join(', ')} ms, a sync of ${syncMs.toFixed(1)} ms, at most ${slowMs.toFixed(1)} ms`,
+    );
   }
   expect([...late], windows.join('\n')).toEqual([]);
   load.stop();

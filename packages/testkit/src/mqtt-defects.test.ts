@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
+import { RobustError } from '@robustmq/core';
 import { encodePacket } from '@robustmq/mqtt-codec';
 import type { ConnectPacket, Packet, ProtocolVersion, Subscription } from '@robustmq/mqtt-codec';
 import { SimClock } from '@robustmq/sim';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { MqttBroker } from './mqtt-broker.ts';
 import type { MqttClient } from './mqtt-client.ts';
 import { waitUntil } from './wait-until.ts';
@@ -395,6 +396,40 @@ it('mqtt defect 27: a refusal has a reason string, unless it is not wanted or do
   const connack = await refused.next('connack');
   expect(connack.reasonCode).toBe(0x8c);
   expect(connack.properties.reasonString).toBeDefined();
+});
+
+it('mqtt defect 27: SUBACK has the reason of the first filter that is refused', async () => {
+  await using own = await MqttBroker.start({ limits: { subscriptionsMax: 2, broadSessionsMax: 0 } });
+  const prepare = vi.spyOn(own.kernel.subscriptions, 'prepare');
+  const options = { qos: 1, noLocal: false, retainAsPublished: false, retainHandling: 0 } as const;
+  const refusedBy = async (maximumPacketSize: number, wanted: boolean): Promise<(string | undefined)[]> => {
+    const properties = { sessionExpiry: 60, maximumPacketSize, requestProblemInformation: wanted };
+    const client = await own.connect(5, { clientId: 'refused', properties });
+    const reasons: (string | undefined)[] = [];
+    const subscribe = async (code: number, ...filters: string[]): Promise<void> => {
+      const subscriptions = filters.map((filter) => ({ filter, ...options }));
+      client.send({ type: 'subscribe', packetId: 1, subscriptions, properties: {} });
+      const { reasonCodes, properties: told } = await client.next('suback');
+      expect(reasonCodes.find((each) => each >= 0x80) ?? 0).toBe(code);
+      reasons.push(told.reasonString);
+    };
+    prepare.mockRejectedValueOnce(new RobustError('SHARD_NOT_OWNED', 'not here'));
+    await subscribe(0x83, 'a');
+    await subscribe(0x97, '+/broad');
+    await subscribe(0x97, 'a', '+/broad', '$share/g/f');
+    await subscribe(0x9e, 'a', '$share/g/f', '+/broad');
+    await subscribe(0, 'b');
+    await subscribe(0x97, 'c');
+    return reasons;
+  };
+  const none = Array.from({ length: 6 }, () => undefined);
+  const [unserved, broad, first, shared, granted, full] = await refusedBy(1000, true);
+  expect(granted).toBeUndefined();
+  expect([first, full]).toEqual([broad, broad]);
+  for (const each of [unserved, broad, shared]) expect(each).toMatch(/^\w.+$/);
+  expect(new Set([unserved, broad, shared]).size).toBe(3);
+  expect(await refusedBy(1000, false)).toEqual(none);
+  expect(await refusedBy(20, true)).toEqual(none);
 });
 
 it.each([

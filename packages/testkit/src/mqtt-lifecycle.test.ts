@@ -415,6 +415,27 @@ describe('message expiry', () => {
     expect(await back.receiveTexts(1)).toEqual(['new']);
   });
 
+  it.each([0, 1] as const)('mqtt defect 24: of 0 keeps a QoS %i message from who is there', async (qos) => {
+    const readers = await Promise.all(
+      ([0, 1] as const).map(async (granted) => {
+        const reader = await broker.connect(5, { clientId: `there${granted}` });
+        await reader.subscribe('expires/#', granted);
+        return reader;
+      }),
+    );
+    const publisher = await broker.connect(5, { clientId: 'p' });
+    const properties = { messageExpiry: 0 };
+    for (const payload of ['1', '2']) {
+      publisher.publish({ topic: 'expires/a', qos, packetId: 1, payload, properties });
+      if (qos === 1) await publisher.next('puback');
+    }
+    await publisher.publishAcknowledged({ topic: 'expires/a', payload: 'stays' });
+    for (const reader of readers) {
+      expect(await reader.receiveTexts(1)).toEqual(['stays']);
+      expect(await reader.settled()).toEqual([]);
+    }
+  });
+
   it('mqtt defect 24: ends a message that is queued or retained, and 0 at once', async () => {
     const session = { clientId: 'r', cleanStart: false, properties: { sessionExpiry: 1000 } };
     const reader = await broker.connect(5, session);

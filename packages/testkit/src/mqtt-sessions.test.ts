@@ -411,8 +411,12 @@ describe('a backlog', () => {
     const all = Array.from({ length: 100 }, (_, at) => String(at));
     await publishAll(publisher, 'slide', all);
     const client = await broker.connect(5, session);
-    const held: PublishPacket[] = [];
-    const seen: string[] = [];
+    await waitUntil(() => client.pending.length >= window);
+    // It asks for what the broker has sent until now, and acknowledges nothing.
+    const held = (await client.settled()) as PublishPacket[];
+    const seen = held.map(text);
+    expect(seen).toEqual(all.slice(0, window));
+    client.ack('puback', held.shift()!.packetId);
     while (seen.length < all.length) {
       const message = await client.next('publish');
       seen.push(text(message));

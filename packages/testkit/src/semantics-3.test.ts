@@ -358,7 +358,7 @@ describe('semantics 3.7: a connection that does not read', () => {
   const limits = { unsentBytesMax: 64 * 1024, stalledMs: 400 };
   const payload = Buffer.alloc(64 * 1024, 98);
 
-  it('mqtt defect 7, 46: leaves the live path, costs nobody else anything, is closed in the end, and finds its messages', async () => {
+  it('leaves the live path, costs nobody else anything, is closed in the end, and finds its messages', async () => {
     await using broker = await MqttBroker.start({ limits });
     const slow = await broker.connect(5, kept('slow'));
     const quick = await broker.connect(5, { clientId: 'quick' });

@@ -52,6 +52,8 @@ export class FoldShard<State> {
   #log: ShardLog | null = null;
   #open: LogBatch | null = null;
   #sinceCompaction = 0;
+  /** `#sinceCompaction` when it was last seen to be too little. */
+  #tooLittle = -1;
   #compaction: Promise<void> | null = null;
   /** Appends wait here while a compaction pass copies, so that no copy overtakes a change in flight. */
   #held: HeldAppend[] | null = null;
@@ -157,8 +159,13 @@ export class FoldShard<State> {
 
   /** Starts a compaction pass if enough was appended. */
   compactIfDue(logger: Logger): void {
+    // A shard that nothing was written to costs no look at its state.
+    if (this.#compaction !== null || this.#sinceCompaction === this.#tooLittle) return;
     const due = Math.max(this.kind.liveBytes(this.#state), compactBytesMin);
-    if (this.#compaction !== null || this.#sinceCompaction < due) return;
+    if (this.#sinceCompaction < due) {
+      this.#tooLittle = this.#sinceCompaction;
+      return;
+    }
     this.#compaction = this.#compact()
       .catch((error: Error) =>
         logger.warn({ error, topic: this.kind.topic }, 'a compaction pass ended early'),

@@ -11,6 +11,13 @@ import type { Session } from '../sessions/session.ts';
 /** Failure code of a filter before MQTT 5. */
 const failureV3 = 0x80;
 
+/** Why a filter is refused, by what SUBACK says of it. */
+const refusals: ReadonlyMap<number, string> = new Map([
+  [reasonCode.sharedSubscriptionsNotSupported, 'there are no shared subscriptions yet'],
+  [reasonCode.quotaExceeded, 'no more such subscriptions are allowed'],
+  [reasonCode.implementationSpecificError, 'the subscription can not be served now'],
+]);
+
 /** SUBSCRIBE: registers the filters, writes them if the session is kept, answers, and sends what is retained. */
 export function acceptSubscribe(connection: Connection, session: Session, packet: SubscribePacket): void {
   connection.hold();
@@ -138,9 +145,9 @@ function retainedOf(
 function answer(connection: Connection, packetId: number, codes: readonly number[]): void {
   const { version } = connection;
   const reasonCodes = version === 5 ? [...codes] : codes.map((code) => (code >= 0x80 ? failureV3 : code));
-  const properties = codes.includes(reasonCode.sharedSubscriptionsNotSupported)
-    ? connection.reasonOf('there are no shared subscriptions yet')
-    : {};
+  // One for all filters: that of the first that is refused.
+  const reason = refusals.get(codes.find((code) => refusals.has(code)) ?? reasonCode.success);
+  const properties = reason === undefined ? {} : connection.reasonOf(reason);
   const packet: SubackPacket = { type: 'suback', packetId, reasonCodes, properties };
   const max = connection.profile?.maxPacketBytes ?? Infinity;
   connection.answer(version === 5 ? encodeWithin(5, packet, max) : encodePacket(version, packet));
