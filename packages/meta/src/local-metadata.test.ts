@@ -687,6 +687,31 @@ describe('rot', () => {
 });
 
 describe('power cuts', () => {
+  test('regression: a start relied on a snapshot whose name a killed process had not made durable', async () => {
+    const node = await machine.boot();
+    await fill(node);
+    const { stateHash } = node;
+    await node.stop();
+    machine.node = null;
+    // Killed between the rename of the snapshot and the sync of its folder, started again, and then the power fails.
+    let survivor: SimDisk | null = null;
+    const { disk } = machine;
+    let renamed = false;
+    disk.fault = (op) => {
+      if (renamed && op.kind === 'syncDir') survivor ??= disk.kill();
+      renamed ||= op.kind === 'rename' && op.path.endsWith('.snap.tmp');
+      return undefined;
+    };
+    void machine.boot();
+    while (survivor === null) await settle();
+    machine.disk = survivor;
+    await (await machine.boot()).stop();
+    machine.node = null;
+    machine.disk = machine.disk.crash();
+    machine.store = new MemoryStateStore();
+    expect((await machine.boot()).stateHash).toBe(stateHash);
+  });
+
   test.each([1, 2, 3, 4, 5, 6])('a snapshot that the log relies on is durable (seed %d)', async (seed) => {
     machine.disk = new SimDisk({ seed });
     await fill(await machine.boot());

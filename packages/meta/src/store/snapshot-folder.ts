@@ -24,6 +24,8 @@ export class SnapshotFolder {
   /** The newest snapshot that is whole, or null. A damaged one is reported and passed over. */
   async newest(): Promise<MetadataState | null> {
     const { disk, folder, logger } = this.#options;
+    // A process that was killed may have left a name that is not durable; the log lets go of what a snapshot holds.
+    await disk.syncDir(folder);
     for (const { path } of await listSnapshots(disk, folder)) {
       try {
         return await readSnapshot(disk, path, this.#options);
