@@ -11,7 +11,7 @@ export { listenOn } from './listen.ts';
 export type { Clock, Lifecycle, Logger, Random, Timer } from './ports.ts';
 export { silentLogger } from './ports.ts';
 export { Pulse } from './pulse.ts';
-export { onReceived } from './socket-reads.ts';
+export { SocketReads } from './socket-reads.ts';
 export type { FolderErrorCode, FolderIdentity, FolderLock, StateChange, StateStore } from './stores.ts';
 export { systemClock, systemRandom, systemTimers } from './system.ts';
 export type { WheelItem } from './timing-wheel.ts';

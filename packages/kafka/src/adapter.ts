@@ -64,7 +64,7 @@ export interface Peer {
 
 /** One request as a handler sees it. */
 export interface Request extends RequestHeader {
-  /** Valid until the handler returns, its promise if it is asynchronous: what is read next lies in the same memory. */
+  /** Valid until the handler returns, an asynchronous one until it first waits: what is read next lies in the same memory. */
   readonly frame: Buffer;
   /** The frame in memory that nothing else is read into. */
   keep(): Buffer;

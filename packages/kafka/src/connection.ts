@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { InvariantError, onReceived, RobustError } from '@robustmq/core';
+import { InvariantError, RobustError, SocketReads } from '@robustmq/core';
 import { decodeRequestHeader, produce, RequestReader } from '@robustmq/kafka-codec';
 import type { Handler, KafkaContext } from './adapter.ts';
 import { later } from './adapter.ts';
@@ -35,6 +35,7 @@ export interface ConnectionLimits {
 export class Connection implements ExchangeOwner, Answered {
   readonly host: string;
   readonly #socket: Socket;
+  readonly #reads: SocketReads;
   readonly #context: KafkaContext;
   readonly #handlerOf: HandlerOf;
   readonly #limits: ConnectionLimits;
@@ -76,7 +77,7 @@ export class Connection implements ExchangeOwner, Answered {
     this.#requestAt = context.clock.monotonic();
     socket.setNoDelay(true);
     socket.setKeepAlive(true, probeAfterMs);
-    onReceived(socket, (bytes) => this.#data(bytes));
+    this.#reads = new SocketReads(socket, (bytes) => this.#data(bytes));
     socket.on('drain', () => this.goOn());
     // Set while the client owes us reading only; it looks at what the system has sent on, not at whole writes.
     socket.on('timeout', () => {
@@ -96,10 +97,13 @@ export class Connection implements ExchangeOwner, Answered {
     return () => this.#closeTasks.delete(task);
   }
 
-  /** Reads no more, and closes when what was read is answered. */
+  /**
+   * Takes no more, and closes when what was taken is answered. What still comes is read all the same: a socket that is
+   * closed over unread bytes is reset, and its client would lose the answers on their way.
+   */
   end(): void {
     this.#ending = true;
-    this.#socket.pause();
+    this.#reads.resume();
     this.#endIfIdle();
   }
 
@@ -329,8 +333,8 @@ export class Connection implements ExchangeOwner, Answered {
     }
     if (pause === this.#paused) return;
     this.#paused = pause;
-    if (pause) this.#socket.pause();
-    else this.#socket.resume();
+    if (pause) this.#reads.pause();
+    else this.#reads.resume();
   }
 
   /** Bad input, or a request we do not know: the protocol has no other answer than to close. */

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
-import { silentLogger, systemClock, systemRandom } from '@robustmq/core';
-import type { Logger } from '@robustmq/core';
+import { openGates, silentLogger, systemClock, systemRandom } from '@robustmq/core';
+import type { Gates, Logger } from '@robustmq/core';
 import { createKafkaAdapter } from '@robustmq/kafka';
 import type { KafkaAdapter, KafkaOptions } from '@robustmq/kafka';
 import { encodeRequest, fetch, produce, RequestReader } from '@robustmq/kafka-codec';
@@ -25,14 +25,17 @@ export interface KafkaFixture {
   stop(): Promise<void>;
 }
 
-export async function startKafka(options: Partial<KafkaOptions> = {}): Promise<KafkaFixture> {
+export async function startKafka(
+  options: Partial<KafkaOptions> = {},
+  gates: Gates = openGates,
+): Promise<KafkaFixture> {
   const storage = await createMemoryStorage();
   const kernel = await startKernel(storage);
   const failures: unknown[] = [];
   const logger: Logger = { ...silentLogger, error: (fields) => void failures.push(fields) };
   const kafka = createKafkaAdapter(
     { hosts: ['127.0.0.1'], port: 0, nodeId: 1, ...options },
-    { kernel, clock: systemClock, random: systemRandom, logger },
+    { kernel, clock: systemClock, random: systemRandom, logger, gates },
   );
   await kafka.start();
   const client = await KafkaClient.connect(kafka.address());

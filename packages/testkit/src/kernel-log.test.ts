@@ -131,6 +131,20 @@ describe('offsets and entries', () => {
     expect(await valuesOf(shard)).toEqual(['0:first', '1:second', '2:third', '3:fourth']);
   });
 
+  it('tells of all batches of several entries that one acknowledgement covers, once and in order', async () => {
+    await append(shard, brokerBatch(['first']));
+    storage.journal.hold();
+    const outcomes: Promise<number>[] = [];
+    for (const values of [['a'], ['b', 'c'], ['d']]) {
+      for (const value of values) outcomes.push(append(shard, brokerBatch([value])));
+      await turn();
+    }
+    storage.journal.acknowledge(shard.id, lastSegment(storage, shard.id).id);
+    storage.journal.release();
+    expect(await Promise.all(outcomes)).toEqual([1, 2, 3, 4]);
+    expect(await valuesOf(shard)).toEqual(['0:first', '1:a', '2:b', '3:c', '4:d']);
+  });
+
   it('storage 3.1: keeps the batches of brokers and of clients in entries of their own, in the order they came', async () => {
     const outcomes = [brokerBatch(['a']), clientBatch(['b']), clientBatch(['c']), brokerBatch(['d'])].map(
       (batch) => append(shard, batch),

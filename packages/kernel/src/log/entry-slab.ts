@@ -3,13 +3,13 @@ import { entryHeaderBytes } from './entry.ts';
 import type { LogBatch } from './log-batch.ts';
 
 const slabBytes = 64 * 1024;
-/** A larger entry has memory of its own: what is left of a slab when it does not fit would be wasted. */
+/** A larger entry that is taken has memory of its own: what is left of a slab when it does not fit would be wasted. */
 export const slabEntryBytesMax = 4 * 1024;
 
 /**
- * Memory for entries, which holds nothing else. What was cut from the pool of `Buffer`, or from what a socket was read
- * into, stays in memory for as long as an entry waits for the log, together with all that was cut beside it: a queue that
- * counts 200 bytes would hold 64 KiB.
+ * Memory for entries, which holds nothing else: they come and go together, as the log takes them in order. What is cut from
+ * the pool of `Buffer` lies beside what lives for other reasons, and a queue that counts 200 bytes would hold 8 KiB for it.
+ * One entry that waits for long, while the others leave, holds a slab.
  */
 export class EntrySlab {
   #slab = Buffer.alloc(0);
@@ -24,8 +24,9 @@ export class EntrySlab {
   }
 
   /**
-   * Moves a batch here: right behind `last` while that is what was cut last, else behind room for the header of an
-   * entry. So what one client sends at once is an entry when its turn ends, without another copy.
+   * Moves a batch here: right behind `last`, the one before it in its log, while that is what was cut last; else behind
+   * room for the header of an entry. So what one client sends at once is an entry when its turn ends, without another
+   * copy.
    */
   adopt(batch: LogBatch, last: LogBatch | undefined): void {
     const { bytes } = batch;
