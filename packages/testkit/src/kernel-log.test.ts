@@ -134,7 +134,7 @@ describe('offsets and entries', () => {
   it('tells of all batches of several entries that one acknowledgement covers, once and in order', async () => {
     await append(shard, brokerBatch(['first']));
     storage.journal.hold();
-    const outcomes: Promise<number>[] = [];
+    const outcomes: ReturnType<typeof append>[] = [];
     for (const values of [['a'], ['b', 'c'], ['d']]) {
       for (const value of values) outcomes.push(append(shard, brokerBatch([value])));
       await turn();
